@@ -1,0 +1,17 @@
+"""Corpora: annotated text in many formats, as words with named labels."""
+
+from nissl.corpus.align import align
+from nissl.corpus.control import control_labels
+from nissl.corpus.corpus import SPLITS, Corpus, Sentence, build_corpus
+from nissl.corpus.read import FORMATS, read_corpus
+
+__all__ = [
+    "FORMATS",
+    "SPLITS",
+    "Corpus",
+    "Sentence",
+    "align",
+    "build_corpus",
+    "control_labels",
+    "read_corpus",
+]

@@ -1,0 +1,165 @@
+"""Control task and selectivity (Hewitt & Liang 2019): does the probe read or memorise?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import polars as pl
+
+from nissl.corpus.control import control_labels
+from nissl.methods.evaluate import (
+    RETRAIN_L2,
+    correct_of,
+    correct_retrained,
+    estimate,
+    random_sets,
+)
+from nissl.methods.minimal import MinimalSet
+from nissl.methods.probe import ProbeResult, fit_probe
+from nissl.methods.task import SPLITS, Task
+from nissl.results import Provenance, Result
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["Selectivity", "control_task", "selectivity"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Selectivity(Result):
+    """Accuracy on the property, on its control task, and the difference.
+
+    Attributes
+    ----------
+    table
+        One row a set of neurons: ``neurons, k, accuracy, low, high, control, control_low,
+        control_high, selectivity``.
+    word_types
+        Number of word types among the test tokens, and the share of test tokens whose word was
+        seen in training: the only ones for which a control label can be known.
+    """
+
+    kind: ClassVar[str] = "selectivity"
+    property: str
+    table: pl.DataFrame
+    seen_share: float
+
+    def frame(self) -> pl.DataFrame:
+        """The table."""
+        return self.table
+
+    def summary(self) -> tuple[str, ...]:
+        """Selectivity of all neurons and of each minimal set."""
+        parts = [
+            f"{row['selectivity'] * 100:.1f} points for {row['neurons']} ({row['accuracy']:.1%} "
+            f"against {row['control']:.1%} on the control task)"
+            for row in self.table.iter_rows(named=True)
+        ]
+        return (
+            f"Selectivity of {self.property}: {'; '.join(parts)}. The control task gives each "
+            f"word type a random class; {self.seen_share:.0%} of test tokens have a word that was "
+            "seen in training.",
+        )
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Paired bars: property and control."""
+        from nissl.plotting import PALETTE, new_axes
+
+        ax = new_axes(ax)
+        x = np.arange(self.table.height)
+        for shift, name, low, high, colour in (
+            (-0.2, "accuracy", "low", "high", PALETTE["top"]),
+            (0.2, "control", "control_low", "control_high", PALETTE["random"]),
+        ):
+            value = self.table[name].to_numpy()
+            error = np.stack([value - self.table[low].to_numpy(), self.table[high].to_numpy() - value])
+            label = "property" if name == "accuracy" else "control task"
+            ax.bar(x + shift, value, width=0.38, yerr=np.maximum(error, 0), color=colour, label=label)
+        ax.set_xticks(x, [f"{n}\n(k = {k:,})" for n, k in self.table.select("neurons", "k").rows()])
+        ax.set_ylabel("test accuracy")
+        ax.legend()
+        return ax
+
+
+def control_task(task: Task, *, seed: int = 0) -> Task:
+    """Return the control task: each word type gets one class, drawn from the class distribution.
+
+    The same tokens, neurons and splits, so that only the labels differ.
+    """
+    forms = np.concatenate([task.part(name).form for name in SPLITS])
+    y = np.concatenate([task.part(name).y for name in SPLITS])
+    drawn = control_labels(forms, np.array(task.classes, dtype=object)[y], seed=seed)
+    index = {c: i for i, c in enumerate(task.classes)}
+    encoded = np.array([index[label] for label in drawn], dtype=np.int32)
+    stops = np.cumsum([len(task.part(name)) for name in SPLITS])[:-1]
+    parts = dict(zip(SPLITS, np.split(encoded, stops), strict=True))
+    return task.with_labels(f"control({task.name})", parts)
+
+
+def selectivity(
+    task: Task,
+    probe: ProbeResult,
+    minimal: MinimalSet,
+    *,
+    seeds: Sequence[int] = (0,),
+    l2: float = RETRAIN_L2,
+    seed: int = 0,
+) -> Selectivity:
+    """Compare property and control task for all neurons and for each minimal set.
+
+    All neurons are compared with the elastic-net probe at its own λ, the sets with retrained
+    ridge probes. With several control ``seeds`` each draws its own labels, and the control's
+    interval covers them. As many random neurons as the smallest set stand beside it.
+    """
+    controls = [control_task(task, seed=s) for s in seeds]
+    rows = []
+    all_right = correct_of(task.test, probe.coef, probe.intercept)
+    all_control = []
+    for other in controls:
+        fit = fit_probe(other, l1=probe.l1, l2=probe.l2, seed=seed)
+        all_control.append(correct_of(other.test, fit.coef, fit.intercept))
+    rows.append(_row(task, "all neurons", task.n_neurons, all_right[None], np.stack(all_control), seed))
+    for row in minimal.sets.sort("delta").iter_rows(named=True):
+        chosen = np.sort(minimal.members(row["delta"]))
+        right = correct_retrained(task, chosen, l2=l2)
+        ctrl = [correct_retrained(other, chosen, l2=l2) for other in controls]
+        name = f"minimal set (δ = {row['delta']:g})"
+        rows.append(_row(task, name, len(chosen), right[None], np.stack(ctrl), seed))
+    k = min(minimal.sets["k"].to_list())
+    sets = random_sets(task.n_neurons, k, 3, seed)
+    right = np.stack([correct_retrained(task, s, l2=l2) for s in sets])
+    ctrl = [correct_retrained(other, s, l2=l2) for other in controls for s in sets]
+    rows.append(_row(task, "random neurons", k, right, np.stack(ctrl), seed))
+    known = set(task.train.form.tolist())
+    return Selectivity(
+        provenance=Provenance(
+            method="selectivity",
+            settings={"l1": probe.l1, "l2": probe.l2, "control_seeds": tuple(seeds), "retrain_l2": l2},
+            inputs={**task.inputs, "task": task.fingerprint},
+            seed=seed,
+        ),
+        property=task.name,
+        table=pl.DataFrame(rows),
+        seen_share=float(np.mean([form in known for form in task.test.form.tolist()])),
+    )
+
+
+def _row(
+    task: Task, name: str, k: int, right: np.ndarray, control: np.ndarray, seed: int
+) -> dict[str, object]:
+    own = estimate(right, task.test, seed=seed)
+    other = estimate(control, task.test, seed=seed)
+    return {
+        "neurons": name,
+        "k": k,
+        "accuracy": own.value,
+        "low": own.low,
+        "high": own.high,
+        "control": other.value,
+        "control_low": other.low,
+        "control_high": other.high,
+        "selectivity": own.value - other.value,
+    }

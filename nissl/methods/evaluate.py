@@ -1,0 +1,118 @@
+"""Accuracy of a linear probe on a part of a task: whole, masked, or retrained on few neurons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nissl.errors import SettingError
+from nissl.kernels.dense import fit_dense
+from nissl.kernels.elastic_net import Fit, predict_scores
+from nissl.kernels.intervals import bootstrap_accuracy
+from nissl.methods.task import Part, Task
+
+__all__ = [
+    "RETRAIN_L2",
+    "Estimate",
+    "check_sizes",
+    "correct_masked",
+    "correct_of",
+    "correct_retrained",
+    "estimate",
+    "majority_accuracy",
+    "random_sets",
+    "retrain",
+]
+
+RETRAIN_L2 = 1e-3
+"""Ridge strength of probes retrained on a subset (objective: mean cross-entropy + l2/2 |W|²)."""
+
+N_BOOT = 1000
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An accuracy with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+def estimate(correct: np.ndarray, part: Part, *, seed: int, n_boot: int = N_BOOT) -> Estimate:
+    """Return mean accuracy and a sentence-bootstrap interval.
+
+    ``correct`` is (n,) or (draws, n); with several draws each replicate also picks a draw, so the
+    interval covers both the choice of neurons and the choice of sentences.
+    """
+    mean, low, high = bootstrap_accuracy(correct, part.sentence, n_boot=n_boot, seed=seed)
+    return Estimate(float(mean), float(low), float(high))
+
+
+def correct_of(part: Part, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:
+    """Return which tokens of a part a linear probe gets right, bool (n,)."""
+    return predict_scores(part.X, coef, intercept).argmax(axis=1) == part.y
+
+
+def correct_masked(
+    part: Part, coef: np.ndarray, intercept: np.ndarray, keep: np.ndarray
+) -> np.ndarray:
+    """Return which tokens are right when all neurons but ``keep`` are set to their mean (zero)."""
+    return correct_of_subset(part, coef[:, keep], intercept, keep)
+
+
+def correct_of_subset(
+    part: Part, coef: np.ndarray, intercept: np.ndarray, neurons: np.ndarray
+) -> np.ndarray:
+    """Return which tokens a probe over only ``neurons`` gets right, bool (n,)."""
+    X = take_columns(part.X, neurons)
+    return predict_scores(X, coef, intercept).argmax(axis=1) == part.y
+
+
+def retrain(
+    task: Task, neurons: np.ndarray, *, l2: float = RETRAIN_L2, start: Fit | None = None
+) -> Fit:
+    """Fit a ridge probe on the training tokens, on ``neurons`` only."""
+    X = take_columns(task.train.X, neurons)
+    return fit_dense(X, task.train.y, task.n_classes, l2=l2, start=start)
+
+
+def correct_retrained(
+    task: Task, neurons: np.ndarray, part: str = "test", *, l2: float = RETRAIN_L2
+) -> np.ndarray:
+    """Return which tokens of ``part`` a probe retrained on ``neurons`` gets right, bool (n,)."""
+    fit = retrain(task, neurons, l2=l2)
+    return correct_of_subset(task.part(part), fit.coef, fit.intercept, neurons)
+
+
+def take_columns(X: np.ndarray, neurons: np.ndarray) -> np.ndarray:
+    """Return columns of a Fortran-ordered X as a Fortran-ordered copy (or X itself for all)."""
+    if len(neurons) == X.shape[1] and np.array_equal(neurons, np.arange(X.shape[1])):
+        return X
+    return np.ascontiguousarray(X.T[neurons]).T
+
+
+def majority_accuracy(task: Task, part: str = "test") -> float:
+    """Return the accuracy on ``part`` of always naming the most frequent training class."""
+    return float((task.part(part).y == task.class_counts("train").argmax()).mean())
+
+
+def check_sizes(sizes: list[int] | tuple[int, ...], n_neurons: int) -> tuple[int, ...]:
+    """Return set sizes sorted and without repeats, or say which one is impossible."""
+    for k in sizes:
+        if not 1 <= k <= n_neurons:
+            raise SettingError(f"a set of {k} neurons is impossible: there are {n_neurons}")
+    return tuple(sorted({int(k) for k in sizes}))
+
+
+def random_sets(n_neurons: int, k: int, draws: int, seed: int) -> list[np.ndarray]:
+    """Return ``draws`` sorted random sets of k neurons; set i depends on seed, k and i alone."""
+    sets = []
+    for draw in range(draws):
+        rng = np.random.default_rng([seed, k, draw])
+        sets.append(np.sort(rng.choice(n_neurons, size=k, replace=False)))
+    return sets

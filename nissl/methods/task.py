@@ -1,0 +1,291 @@
+"""One property made ready for probing: standardised neurons, encoded labels, three splits."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import polars as pl
+
+from nissl.errors import LabelError, SettingError, did_you_mean
+from nissl.kernels.standardise import constant, moments, standardise
+
+if TYPE_CHECKING:
+    from nissl.store import Activations
+
+__all__ = ["Part", "Task", "make_task"]
+
+SPLITS = ("train", "dev", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """The tokens of one split.
+
+    Attributes
+    ----------
+    X
+        Standardised activations, float32, (n, d), Fortran order (``X.T`` is neuron-major).
+    y
+        Class index a token, int32, (n,).
+    rows
+        Row of each token in the activation store, int64, (n,).
+    sentence
+        Sentence number a token, int32, (n,): the unit that bootstraps resample.
+    form
+        The word, (n,).
+    """
+
+    X: np.ndarray
+    y: np.ndarray
+    rows: np.ndarray
+    sentence: np.ndarray
+    form: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A property as a classification task over neurons.
+
+    Neurons are standardised with the mean and standard deviation of the training tokens, so that
+    a weight means the same for a neuron of any scale; ``constant`` neurons stay zero.
+
+    Attributes
+    ----------
+    name
+        Name of the label column.
+    classes
+        The classes, sorted; ``y`` indexes them.
+    neurons
+        Table of the d neurons: ``neuron``, ``site``, ``kind``, ``layer``, ``index``.
+    train, dev, test
+        The three parts.
+    mean, sd
+        Training moments of the raw neurons, float64, (d,).
+    left_out
+        What is not in the task and how often.
+    fingerprint
+        Hash of everything above that decides a result.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    neurons: pl.DataFrame
+    train: Part
+    dev: Part
+    test: Part
+    mean: np.ndarray
+    sd: np.ndarray
+    left_out: Mapping[str, int]
+    inputs: Mapping[str, str]
+    fingerprint: str
+
+    @property
+    def n_neurons(self) -> int:
+        """Number of neurons d."""
+        return self.neurons.height
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes C."""
+        return len(self.classes)
+
+    @property
+    def constant(self) -> np.ndarray:
+        """Mask (d,) of neurons that never change on the training tokens."""
+        return constant(self.sd)
+
+    @cached_property
+    def layers(self) -> np.ndarray:
+        """Layer of each neuron, (d,)."""
+        return self.neurons["layer"].to_numpy()
+
+    def part(self, name: str) -> Part:
+        """Return the part called ``train``, ``dev`` or ``test``."""
+        if name not in SPLITS:
+            raise SettingError(f'no part "{name}"; parts are train, dev and test')
+        return getattr(self, name)
+
+    def class_counts(self, part: str = "train") -> np.ndarray:
+        """Return the number of tokens of each class in a part, (C,)."""
+        return np.bincount(self.part(part).y, minlength=self.n_classes)
+
+    def with_labels(self, name: str, labels: Mapping[str, np.ndarray]) -> Task:
+        """Return the same tokens and neurons under other labels (class indices a part)."""
+        parts = {
+            split: dataclasses.replace(self.part(split), y=np.asarray(labels[split], dtype=np.int32))
+            for split in SPLITS
+        }
+        digest = hashlib.sha256(f"{self.fingerprint}/{name}".encode())
+        for split in SPLITS:
+            digest.update(parts[split].y.tobytes())
+        return dataclasses.replace(self, name=name, fingerprint=digest.hexdigest(), **parts)
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{split} {len(self.part(split)):,}" for split in SPLITS)
+        return f"Task({self.name!r}: {self.n_classes} classes, {self.n_neurons:,} neurons, {sizes})"
+
+
+def make_task(
+    acts: Activations,
+    label: str,
+    *,
+    min_count: int = 1,
+    absent: Literal["error", "leave-out"] = "error",
+    sites: Sequence[str] | None = None,
+) -> Task:
+    """Make a :class:`Task` from a label column of an activation store.
+
+    Parameters
+    ----------
+    acts
+        The store; its tokens table has the label and a ``split`` column.
+    label
+        Name of the label column. Tokens without a value are not part of the property.
+    min_count
+        Classes with fewer training tokens are left out, in every split, and counted.
+    absent
+        What to do with a class that some split lacks: stop, or leave it out and count it.
+    sites
+        Names of the sites whose neurons take part; all by default.
+
+    Raises
+    ------
+    LabelError
+        No such label, one class only, an empty split, or a class absent from a split.
+    """
+    tokens = acts.tokens
+    if label not in tokens.columns:
+        known = [name for name in acts.labels if name in tokens.columns]
+        raise LabelError(
+            f'no label "{label}" in this corpus; it has {", ".join(known) or "none"}.'
+            f"{did_you_mean(label, known)}"
+        )
+    if absent not in ("error", "leave-out"):
+        raise SettingError(f'absent must be "error" or "leave-out", not "{absent}"')
+    split = tokens["split"].to_numpy().astype(object)
+    values = tokens[label].to_numpy().astype(object)
+    has_value = np.array([value is not None for value in values], dtype=bool)
+    in_split = np.isin(split, SPLITS)
+    left_out: dict[str, int] = {}
+    if not has_value.any():
+        raise LabelError(f'label "{label}" has no value on any token')
+    if (has_value & ~in_split).any():
+        left_out["tokens outside train, dev and test"] = int((has_value & ~in_split).sum())
+    keep = has_value & in_split
+    for name in SPLITS:
+        if not (keep & (split == name)).any():
+            raise LabelError(
+                f'label "{label}" has no token in the {name} split; '
+                "make splits (with_splits, or --split-by) or read a file for it"
+            )
+    counts = {
+        name: _tally(values[keep & (split == name)]) for name in SPLITS
+    }
+    classes = sorted({value for tally in counts.values() for value in tally})
+    rare = [c for c in classes if counts["train"].get(c, 0) < min_count and c in counts["train"]]
+    lacking = {
+        c: [name for name in SPLITS if c not in counts[name]] for c in classes if c not in rare
+    }
+    lacking = {c: names for c, names in lacking.items() if names}
+    if lacking and absent == "error":
+        first, names = next(iter(lacking.items()))
+        total = sum(counts[name].get(first, 0) for name in SPLITS)
+        more = f" (and {len(lacking) - 1} more classes)" if len(lacking) > 1 else ""
+        raise LabelError(
+            f'label "{label}": class "{first}" ({total} tokens) has no token in the '
+            f"{' and '.join(names)} split{more}; leave such classes out with "
+            '--absent leave-out (absent="leave-out"), or raise --min-count'
+        )
+    for c in [*rare, *lacking]:
+        total = sum(counts[name].get(c, 0) for name in SPLITS)
+        reason = (
+            f"fewer than {min_count} training tokens" if c in rare else f"not in every split"
+        )
+        left_out[f"tokens of class {c} ({reason})"] = total
+        keep &= values != c
+    kept = tuple(c for c in classes if c not in rare and c not in lacking)
+    if len(kept) < 2:
+        raise LabelError(
+            f'label "{label}" has {"one class" if kept else "no class"} left'
+            f"{f' ({kept[0]})' if kept else ''}; a probe needs two or more"
+        )
+    return _assemble(acts, label, values, split, keep, kept, left_out, sites)
+
+
+def _tally(values: np.ndarray) -> dict[str, int]:
+    names, counts = np.unique(values.astype(str), return_counts=True)
+    return dict(zip(names.tolist(), counts.tolist(), strict=True))
+
+
+def _assemble(
+    acts: Activations,
+    label: str,
+    values: np.ndarray,
+    split: np.ndarray,
+    keep: np.ndarray,
+    classes: tuple[str, ...],
+    left_out: dict[str, int],
+    sites: Sequence[str] | None,
+) -> Task:
+    index = {c: i for i, c in enumerate(classes)}
+    neurons = acts.neurons
+    if sites is not None:
+        unknown = [s for s in sites if s not in set(neurons["site"].to_list())]
+        if unknown:
+            known = sorted(set(neurons["site"].to_list()))
+            raise SettingError(
+                f'the store has no site "{unknown[0]}"; it has {", ".join(known)}.'
+                f"{did_you_mean(unknown[0], known)}"
+            )
+        neurons = neurons.filter(pl.col("site").is_in(list(sites)))
+    forms = acts.tokens["form"].to_numpy().astype(object)
+    sentences = acts.tokens["sentence"].to_numpy()
+    raw: dict[str, np.ndarray] = {}
+    rows_of: dict[str, np.ndarray] = {}
+    for name in SPLITS:
+        rows = np.flatnonzero(keep & (split == name))
+        # Ascending rows: the result cannot depend on how the corpus happens to be sorted.
+        rows_of[name] = rows
+        raw[name] = acts.matrix(sites=sites, rows=rows)
+    mean, sd = moments(raw["train"])
+    digest = hashlib.sha256(f"{acts.fingerprint}/{label}/{classes}".encode())
+    parts: dict[str, Part] = {}
+    for name in SPLITS:
+        rows = rows_of[name]
+        y = np.array([index[value] for value in values[rows]], dtype=np.int32)
+        digest.update(rows.tobytes())
+        digest.update(y.tobytes())
+        parts[name] = Part(
+            X=standardise(raw[name], mean, sd, out=raw[name]),
+            y=y,
+            rows=rows,
+            sentence=sentences[rows],
+            form=forms[rows],
+        )
+    digest.update("/".join(neurons["neuron"].to_list()).encode())
+    return Task(
+        name=label,
+        classes=classes,
+        neurons=neurons,
+        mean=mean,
+        sd=sd,
+        left_out=left_out,
+        inputs={
+            "activations": acts.fingerprint,
+            "corpus": str(acts.manifest.get("corpus", "")),
+            "model": str(acts.manifest.get("model", "")),
+        },
+        fingerprint=digest.hexdigest(),
+        train=parts["train"],
+        dev=parts["dev"],
+        test=parts["test"],
+    )
