@@ -1,3 +1,138 @@
-"""Nissl: find, weigh and test the individual neurons of neural language models."""
+"""Nissl: find, weigh and test the individual neurons of neural language models.
+
+The public names load what they need on first use, so that ``import nissl`` is quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from nissl.corpus import Corpus, read_corpus
+    from nissl.errors import NisslError
+    from nissl.extract import extract
+    from nissl.methods import (
+        Ranking,
+        Task,
+        ablate,
+        baselines,
+        control_task,
+        fit_probe,
+        layer_profile,
+        localise,
+        make_task,
+        minimal_set,
+        rank,
+        rank_lca,
+        rank_scores,
+        redundancy,
+        search_lambda,
+        selectivity,
+        share_labels,
+        share_properties,
+        share_sets,
+        show_neuron,
+    )
+    from nissl.model import LoadedModel, find_sites, known_models, load_model
+    from nissl.parallel import set_threads
+    from nissl.report import write_report
+    from nissl.results import Result, load_result
+    from nissl.store import Activations
+    from nissl.study import StudyConfig, load_config, load_study, make_config, run_study
+    from nissl.study.corpora import load_corpus
+
+_HOME = {
+    "nissl.corpus": ("Corpus", "read_corpus"),
+    "nissl.errors": ("NisslError",),
+    "nissl.extract": ("extract",),
+    "nissl.methods": (
+        "Ranking",
+        "Task",
+        "ablate",
+        "baselines",
+        "control_task",
+        "fit_probe",
+        "layer_profile",
+        "localise",
+        "make_task",
+        "minimal_set",
+        "rank",
+        "rank_lca",
+        "rank_scores",
+        "redundancy",
+        "search_lambda",
+        "selectivity",
+        "share_labels",
+        "share_properties",
+        "share_sets",
+        "show_neuron",
+    ),
+    "nissl.model": ("LoadedModel", "find_sites", "known_models", "load_model"),
+    "nissl.parallel": ("set_threads",),
+    "nissl.report": ("write_report",),
+    "nissl.results": ("Result", "load_result"),
+    "nissl.store": ("Activations",),
+    "nissl.study": ("StudyConfig", "load_config", "load_study", "make_config", "run_study"),
+    "nissl.study.corpora": ("load_corpus",),
+}
+_WHERE = {name: module for module, names in _HOME.items() for name in names}
+
+__all__ = [
+    "Activations",
+    "Corpus",
+    "LoadedModel",
+    "NisslError",
+    "Ranking",
+    "Result",
+    "StudyConfig",
+    "Task",
+    "__version__",
+    "ablate",
+    "baselines",
+    "control_task",
+    "extract",
+    "find_sites",
+    "fit_probe",
+    "known_models",
+    "layer_profile",
+    "load_config",
+    "load_corpus",
+    "load_model",
+    "load_result",
+    "load_study",
+    "localise",
+    "make_config",
+    "make_task",
+    "minimal_set",
+    "rank",
+    "rank_lca",
+    "rank_scores",
+    "read_corpus",
+    "redundancy",
+    "run_study",
+    "search_lambda",
+    "selectivity",
+    "set_threads",
+    "share_labels",
+    "share_properties",
+    "share_sets",
+    "show_neuron",
+    "write_report",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        from nissl.errors import did_you_mean
+
+        raise AttributeError(f"module 'nissl' has no {name!r}.{did_you_mean(name, _WHERE)}")
+    value = getattr(importlib.import_module(_WHERE[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from nissl.progress import bar
 
@@ -73,9 +73,19 @@ def map_tasks(
     results: list[_Out] = []
     with threadpool_limits(1), bar(len(todo), description, unit="tasks") as advance:
         stream = Parallel(n_jobs=jobs, prefer="threads", return_as="generator")(
-            delayed(fn)(item) for item in todo
+            delayed(_call)(fn, item, os.getpid()) for item in todo
         )
         for out in stream:
-            results.append(out)
+            results.append(cast("_Out", out))
             advance(1)
     return results
+
+
+def _call(fn: Callable[[_Item], _Out], item: _Item, parent: int) -> _Out:
+    """Call ``fn`` with single-threaded BLAS, also where the worker is another process."""
+    if os.getpid() == parent:
+        return fn(item)
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):
+        return fn(item)

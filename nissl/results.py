@@ -7,6 +7,7 @@ folder of results can be read without running any code from it.
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import math
 import os
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["Provenance", "Result", "load_result", "versions"]
 
 FORMAT = 1
+HOMES = ("nissl.methods", "nissl.study.outcome")
+"""Modules that define results; a saved result of a plug-in needs its module imported first."""
+
 _REGISTRY: dict[str, type] = {}
 
 
@@ -108,7 +112,9 @@ class Result:
         """Read a result of this type back from ``folder``."""
         result = load_result(folder)
         if not isinstance(result, cls):
-            raise StoreError(f"holds a {type(result).__name__}, not a {cls.__name__}", where=f"{folder}")
+            raise StoreError(
+                f"holds a {type(result).__name__}, not a {cls.__name__}", where=f"{folder}"
+            )
         return result
 
 
@@ -124,11 +130,17 @@ def load_result(folder: str | os.PathLike[str]) -> Result:
     try:
         tree = json.loads((source / "result.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise StoreError("holds no result.json; give a folder written by .save()", where=f"{source}") from None
+        raise StoreError(
+            "holds no result.json; give a folder written by .save()", where=f"{source}"
+        ) from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise StoreError(f"result.json is damaged ({error}); run the analysis again", where=f"{source}") from None
+        raise StoreError(
+            f"result.json is damaged ({error}); run the analysis again", where=f"{source}"
+        ) from None
     if not isinstance(tree, dict) or tree.get("format") != FORMAT:
-        raise StoreError(f"result.json is not of format {FORMAT}; run the analysis again", where=f"{source}")
+        raise StoreError(
+            f"result.json is not of format {FORMAT}; run the analysis again", where=f"{source}"
+        )
     arrays: dict[str, np.ndarray] = {}
     if (source / "arrays.safetensors").exists():
         from safetensors.numpy import load_file
@@ -181,7 +193,9 @@ def _decode(value: Any, source: Path, arrays: Mapping[str, np.ndarray]) -> Any:
         return float(value["$float"])
     if "$array" in value:
         if value["$array"] not in arrays:
-            raise StoreError(f"array {value['$array']} is missing; run the analysis again", where=f"{source}")
+            raise StoreError(
+                f"array {value['$array']} is missing; run the analysis again", where=f"{source}"
+            )
         return arrays[value["$array"]]
     if "$strings" in value:
         return np.array(value["$strings"], dtype=object)
@@ -192,13 +206,17 @@ def _decode(value: Any, source: Path, arrays: Mapping[str, np.ndarray]) -> Any:
         try:
             return pl.read_parquet(source / f"{name}.parquet")
         except FileNotFoundError:
-            raise StoreError(f"{name}.parquet is missing; run the analysis again", where=f"{source}") from None
+            raise StoreError(
+                f"{name}.parquet is missing; run the analysis again", where=f"{source}"
+            ) from None
     if "$map" in value:
         return {key: _decode(item, source, arrays) for key, item in value["$map"]}
     if "$type" in value:
         name = value["$type"]
         if name not in _REGISTRY:
-            import nissl.methods  # noqa: F401  importing the methods registers their results
+            # Importing a room registers its results; this module itself knows none of them.
+            for home in HOMES:
+                importlib.import_module(home)
         if name not in _REGISTRY:
             hint = did_you_mean(str(name), _REGISTRY)
             raise StoreError(f"unknown type of result {name!r}.{hint}", where=f"{source}")
@@ -206,5 +224,7 @@ def _decode(value: Any, source: Path, arrays: Mapping[str, np.ndarray]) -> Any:
         try:
             return _REGISTRY[name](**fields)
         except TypeError as error:
-            raise StoreError(f"{name} has other fields now ({error}); run again", where=f"{source}") from None
+            raise StoreError(
+                f"{name} has other fields now ({error}); run again", where=f"{source}"
+            ) from None
     raise StoreError(f"result.json has an unknown entry {sorted(value)[:3]}", where=f"{source}")

@@ -10,8 +10,18 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from jaxtyping import install_import_hook
 
-# Must come before anything imports nissl.kernels.
-_HOOK = install_import_hook("nissl.kernels", "beartype.beartype")
+ROOT = Path(__file__).resolve().parents[1]
+
+# Must come before anything imports nissl.kernels. The private modules hold compiled inner loops,
+# which cannot be wrapped; their callers are checked.
+_HOOK = install_import_hook(
+    [
+        f"nissl.kernels.{path.stem}"
+        for path in sorted((ROOT / "nissl" / "kernels").glob("*.py"))
+        if not path.stem.startswith("_")
+    ],
+    "beartype.beartype",
+)
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -29,8 +39,6 @@ settings.register_profile(
 settings.load_profile("nissl")
 set_threads(1)
 set_quiet(True)
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="session")

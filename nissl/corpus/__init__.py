@@ -1,9 +1,9 @@
 """Corpora: annotated text in many formats, as words with named labels."""
 
 from nissl.corpus.align import align
-from nissl.corpus.control import control_labels
 from nissl.corpus.corpus import SPLITS, Corpus, Sentence, build_corpus
 from nissl.corpus.read import FORMATS, read_corpus
+from nissl.kernels.control import control_labels
 
 __all__ = [
     "FORMATS",

@@ -17,6 +17,8 @@ __all__ = ["CONLL2000", "PMB", "read_columns"]
 CONLL2000 = ("form", "pos", "chunk")
 PMB = ("form", "_", "lemma", "semtag", "ccg", "sense", "roles")
 SKIP = ("_", "-", "")
+DOCUMENT = "document lines (-DOCSTART-)"
+UNLIKE = "texts unlike their words (the words are joined by blanks instead)"
 
 
 def read_columns(
@@ -27,6 +29,7 @@ def read_columns(
     comment: str | None = "#",
     text_comment: str = "raw sent",
     missing: Sequence[str] = (),
+    blank: str | None = None,
     split: str | None = None,
     name: str | None = None,
 ) -> Corpus:
@@ -39,13 +42,21 @@ def read_columns(
     separator
         What stands between columns; by default tabs if the first word line has one, else blanks.
     comment
-        Lines before a sentence's first word that start so are comments (``None``: there are none).
-        A word line that starts so is a word when it has the right number of columns.
+        How comment lines start (``None``: there are none). A line that starts so is a word all the
+        same when it has as many cells as there are columns; but before a sentence's first word it
+        is a comment if a blank follows the mark inside its first tab-separated cell
+        (``# tok:gold⇥…``), or, where blanks separate, if it has an equals sign
+        (``# id = 5``).
     text_comment
         Key of the comment that holds the sentence's text; without it the words are joined by
         blanks.
     missing
         Values that mean that a word has none.
+    blank
+        What stands for a blank inside a form or lemma, such as the ``~`` of the Parallel Meaning
+        Bank (``Charles~de~Gaulle``).
+
+    A ``-DOCSTART-`` line that stands alone is left out and counted.
 
     Raises
     ------
@@ -63,16 +74,21 @@ def read_columns(
     lines = read_lines(source)
     rows: list[Sentence] = []
     values: dict[str, list[str | None]] = {key: [] for key in used if key != "form"}
+    if separator is None:
+        first_word = next((ln for ln in lines if ln.strip() and not _starts(ln, comment)), "")
+        separator = "\t" if "\t" in first_word else None
+    apart = {DOCUMENT: 0, UNLIKE: 0}
     for first, block in blocks(lines):
         text = None
         forms: list[str] = []
         start = first
         for number, line in enumerate(block, start=first):
-            if separator is None:
-                separator = "\t" if "\t" in line and not _is_comment(line, comment) else None
             cells = line.split(separator) if separator else line.split()
-            if comment and line.startswith(comment) and (len(cells) != len(names) or not forms):
-                key, equals, value = line[len(comment) :].partition("=")
+            if not forms and len(block) == 1 and cells[0] == "-DOCSTART-":
+                apart[DOCUMENT] += 1
+                continue
+            if _is_comment(line, cells, len(names), comment, separator, bool(forms)):
+                key, equals, value = line[len(comment or "") :].partition("=")
                 if equals and key.strip() == text_comment:
                     text = value.strip()
                 start = number + 1
@@ -84,6 +100,8 @@ def read_columns(
                     where=f"{source}:{number}",
                 )
             for key, cell in zip(names, cells, strict=True):
+                if blank and key in ("form", "lemma") and cell.strip(blank):
+                    cell = cell.replace(blank, " ")
                 if key == "form":
                     if not cell.strip():
                         raise InputError("the form is empty", where=f"{source}:{number}")
@@ -94,6 +112,7 @@ def read_columns(
             continue
         spans = locate(forms, text) if text is not None else None
         if spans is None:
+            apart[UNLIKE] += text is not None
             text, spans = joined(forms)
         rows.append(
             Sentence(
@@ -110,8 +129,27 @@ def read_columns(
         values,
         labels=[key for key in values if key != "lemma"],
         splits=[split] * len(rows),
+        left_out=apart,
     )
 
 
-def _is_comment(line: str, comment: str | None) -> bool:
-    return bool(comment) and line.startswith(str(comment))
+def _starts(line: str, comment: str | None) -> bool:
+    return comment is not None and line.startswith(comment)
+
+
+def _is_comment(
+    line: str,
+    cells: list[str],
+    n_columns: int,
+    comment: str | None,
+    separator: str | None,
+    inside: bool,
+) -> bool:
+    """Whether a line is a comment: losing a word (``# # B-NP``) would be worse than the reverse."""
+    if comment is None or not line.startswith(comment):
+        return False
+    if len(cells) != n_columns:
+        return True
+    if inside:
+        return False
+    return cells[0].startswith(comment + " ") if separator else "=" in cells

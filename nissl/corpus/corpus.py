@@ -12,8 +12,8 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
-from nissl.corpus.control import control_labels
 from nissl.errors import InputError, LabelError, SettingError, did_you_mean
+from nissl.kernels.control import control_labels
 
 __all__ = ["SPLITS", "Corpus", "Sentence", "build_corpus"]
 
@@ -95,7 +95,9 @@ class Corpus:
     def __iter__(self) -> Iterator[Sentence]:
         words, starts, ends = (self.tokens[c].to_list() for c in ("form", "start", "end"))
         bounds = self._bounds
-        for i, (ident, text, where) in enumerate(self.sentences.select("id", "text", "where").rows()):
+        for i, (ident, text, where) in enumerate(
+            self.sentences.select("id", "text", "where").rows()
+        ):
             a, b = int(bounds[i]), int(bounds[i + 1])
             offsets = tuple(zip(starts[a:b], ends[a:b], strict=True))
             yield Sentence(ident, text, tuple(words[a:b]), offsets, where)
@@ -120,7 +122,9 @@ class Corpus:
             )
         return self.tokens[name]
 
-    def with_column(self, name: str, values: Sequence[str | None] | pl.Series, *, label: bool = True) -> Corpus:
+    def with_column(
+        self, name: str, values: Sequence[str | None] | pl.Series, *, label: bool = True
+    ) -> Corpus:
         """Return the corpus with one more token column, a label unless ``label=False``."""
         if name in FIXED:
             raise SettingError(f'"{name}" is a column that every corpus has; choose another name')
@@ -178,7 +182,9 @@ class Corpus:
             out, left_out=self._less(**{f"{name} tags seen fewer than {n} times": gone})
         )
 
-    def select_sentences(self, keep: np.ndarray, *, reason: str = "sentences not selected") -> Corpus:
+    def select_sentences(
+        self, keep: np.ndarray, *, reason: str = "sentences not selected"
+    ) -> Corpus:
         """Return only the sentences with ``keep`` true, numbered anew."""
         mask = np.asarray(keep, dtype=bool)
         if mask.shape != (self.n_sentences,):
@@ -201,7 +207,7 @@ class Corpus:
         )
 
     def sample_sentences(self, n: int, *, seed: int = 0, split: str | None = None) -> Corpus:
-        """Return n random sentences; with ``split``, only that split is sampled, others are kept."""
+        """Return n random sentences; with ``split``, only that split is sampled."""
         pool = np.arange(self.n_sentences)
         if split is not None:
             pool = pool[self.sentence_splits() == split]
@@ -217,7 +223,7 @@ class Corpus:
     # Splits -------------------------------------------------------------------------------------
 
     def sentence_splits(self) -> np.ndarray:
-        """Return the split of each sentence's first word, (sentences,), None where there is none."""
+        """Return the split of each sentence's first word or None, (sentences,)."""
         values = self.tokens["split"].to_numpy().astype(object)
         return values[self._bounds[:-1]]
 
@@ -277,9 +283,9 @@ class Corpus:
             for key, count in part.left_out.items():
                 left_out[key] = left_out.get(key, 0) + count
         table = pl.concat(sentences, how="diagonal")
-        again = table.filter(pl.col("id").is_duplicated())
+        again = table.filter(~pl.col("id").is_first_distinct())
         if again.height:
-            row = again.row(1, named=True)
+            row = again.row(0, named=True)
             raise InputError(
                 f'sentence id "{row["id"]}" is used twice; ids must be unique in a corpus',
                 where=row["where"],
@@ -343,7 +349,8 @@ def build_corpus(
     Raises
     ------
     InputError
-        No sentence, an empty one, an empty word, or an id used twice.
+        No sentence, an empty one, an empty word, half a character, an unknown split, or an id
+        used twice.
     """
     if not rows:
         raise InputError(f"{name} has no sentence")
@@ -354,6 +361,14 @@ def build_corpus(
         for i, word in enumerate(row.words):
             if not word.strip():
                 raise InputError(f"word {i + 1} is empty; remove it", where=row.where)
+        try:
+            row.text.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"character {error.start + 1} of the text is half of one (a lone surrogate); "
+                "remove it",
+                where=row.where,
+            ) from None
         if row.id in seen:
             raise InputError(
                 f'sentence id "{row.id}" was used before at {seen[row.id]}; ids must be unique',
@@ -366,6 +381,9 @@ def build_corpus(
         if len(values) != total:
             raise InputError(f'column "{key}" has {len(values)} values for {total} words')
     split = list(splits) if splits is not None else [None] * len(rows)
+    for row, side in zip(rows, split, strict=True):
+        if side is not None and side not in SPLITS:
+            raise InputError(f'split "{side}" is none of {", ".join(SPLITS)}', where=row.where)
     frame: dict[str, pl.Series] = {
         "sentence": pl.Series(np.repeat(np.arange(len(rows)), lengths), dtype=pl.Int32),
         "position": pl.Series([i for n in lengths for i in range(n)], dtype=pl.Int32),

@@ -8,20 +8,28 @@ from pathlib import Path
 
 from nissl.errors import InputError, did_you_mean
 
-__all__ = ["blocks", "read_lines", "source_name"]
+__all__ = ["blocks", "member_of", "missing_file", "read_lines", "source_name"]
+
+ARCHIVE = ".zip!"
 
 
 def source_name(source: str | Path) -> str:
     """Return a short name of a source: its file name, or the member of an archive."""
-    text = str(source)
-    return text.rpartition("!")[2] if "!" in text else Path(text).name
+    return member_of(source) or Path(source).name
+
+
+def member_of(source: str | Path) -> str | None:
+    """Return the member that ``archive.zip!member`` names, or None for a plain file."""
+    _, mark, member = str(source).partition(ARCHIVE)
+    return member if mark else None
 
 
 def read_bytes(source: str | Path) -> bytes:
     """Return the bytes of a file, or of a member of a zip archive (``archive.zip!member``)."""
     text = str(source)
-    if ".zip!" in text:
-        archive, _, member = text.partition("!")
+    member = member_of(source)
+    if member is not None:
+        archive = text.removesuffix("!" + member)
         try:
             with zipfile.ZipFile(archive) as opened:
                 names = opened.namelist()
@@ -36,21 +44,22 @@ def read_bytes(source: str | Path) -> bytes:
                     member = inside[0]
                 return opened.read(member)
         except FileNotFoundError:
-            raise _missing(Path(archive)) from None
+            raise missing_file(Path(archive)) from None
         except zipfile.BadZipFile:
             raise InputError("is not a zip archive", where=archive) from None
     path = Path(source)
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        raise _missing(path) from None
+        raise missing_file(path) from None
     except IsADirectoryError:
         raise InputError("is a folder, not a file; name a file in it", where=text) from None
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror})", where=text) from None
 
 
-def _missing(path: Path) -> InputError:
+def missing_file(path: Path) -> InputError:
+    """Return the error for a file that is not there; a file of like name is suggested."""
     folder = path.parent
     names = [item.name for item in folder.iterdir()] if folder.is_dir() else []
     return InputError(f"no such file.{did_you_mean(path.name, names)}", where=str(path))
@@ -70,7 +79,7 @@ def read_lines(source: str | Path) -> list[str]:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise InputError(
-            f"byte {error.start} (0x{data[error.start]:02x}) is not UTF-8; convert the file to UTF-8",
+            f"byte {error.start} (0x{data[error.start]:02x}) is not UTF-8; convert the file",
             where=f"{source}:{line}",
         ) from None
     # Not splitlines(): it would also cut at U+2028, form feeds and other characters inside words.

@@ -52,7 +52,9 @@ def read_pairs(
     for number, line in enumerate(words, start=1):
         forms = line.split()
         if not forms:
-            raise InputError("the sentence has no word; remove the line", where=f"{source}:{number}")
+            raise InputError(
+                "the sentence has no word; remove the line", where=f"{source}:{number}"
+            )
         for key, lines in tags.items():
             found = lines[number - 1].split()
             if len(found) != len(forms):
@@ -63,7 +65,11 @@ def read_pairs(
         text, spans = joined(forms)
         rows.append(
             Sentence(
-                f"{source_name(source)}-{number}", text, tuple(forms), tuple(spans), f"{source}:{number}"
+                f"{source_name(source)}-{number}",
+                text,
+                tuple(forms),
+                tuple(spans),
+                f"{source}:{number}",
             )
         )
     return build_corpus(

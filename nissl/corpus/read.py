@@ -11,6 +11,7 @@ from nissl.corpus.columns import PMB, read_columns
 from nissl.corpus.conllu import read_conllu
 from nissl.corpus.corpus import SPLITS, Corpus
 from nissl.corpus.jsonl import read_jsonl
+from nissl.corpus.lines import member_of, missing_file
 from nissl.corpus.pairs import read_pairs
 from nissl.corpus.tables import read_table
 from nissl.corpus.text import read_text
@@ -24,12 +25,12 @@ def _read_parquet(source: str | Path, **options: Any) -> Corpus:
 
     path = Path(source)
     if not path.is_file():
-        names = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise InputError(f"no such file.{did_you_mean(path.name, names)}", where=str(source))
+        raise missing_file(path)
     try:
         frame = pl.read_parquet(path)
-    except pl.exceptions.PolarsError as error:
-        raise InputError(f"cannot be read as Parquet ({error})", where=str(source)) from None
+    except (OSError, pl.exceptions.PolarsError) as error:
+        first = str(error).splitlines()[0]
+        raise InputError(f"cannot be read as Parquet ({first})", where=str(source)) from None
     options["name"] = options.get("name") or path.name
     return read_table(frame, **options)
 
@@ -37,7 +38,9 @@ def _read_parquet(source: str | Path, **options: Any) -> Corpus:
 FORMATS: dict[str, Callable[..., Corpus]] = {
     "conllu": read_conllu,
     "columns": read_columns,
-    "pmb": lambda source, **options: read_columns(source, **{"columns": PMB, **options}),
+    "pmb": lambda source, **options: read_columns(
+        source, **{"columns": PMB, "blank": "~", **options}
+    ),
     "pairs": read_pairs,
     "jsonl": read_jsonl,
     "parquet": _read_parquet,
@@ -90,7 +93,15 @@ def read_corpus(
         raise SettingError(
             f'no format "{format}"; there are {", ".join(FORMATS)}.{did_you_mean(format, FORMATS)}'
         )
-    if isinstance(source, Mapping) and all(isinstance(v, str | Path) for v in source.values()):
+    if split is not None and split not in SPLITS:
+        raise SettingError(
+            f'split "{split}" is none of {", ".join(SPLITS)}.{did_you_mean(split, SPLITS)}'
+        )
+    if (
+        isinstance(source, Mapping)
+        and source
+        and all(isinstance(v, str | Path) for v in source.values())
+    ):
         unknown = [key for key in source if key not in SPLITS]
         if unknown:
             raise SettingError(f'split "{unknown[0]}" is none of train, dev, test')
@@ -104,7 +115,11 @@ def read_corpus(
     if isinstance(source, Sequence) and source and all(isinstance(v, str | Path) for v in source):
         parts = [_read_file(p, format, split, options) for p in source]
         return Corpus.concat(parts, name=name or parts[0].name)
-    return read_table(source, name=name or "table", split=split, **options)
+    if format is not None:
+        raise SettingError("a table in memory has no file format; leave format out")
+    return _call(
+        "a table in memory", read_table, source, name=name or "table", split=split, **options
+    )
 
 
 def _read_file(
@@ -115,11 +130,13 @@ def _read_file(
     *,
     name: str | None = None,
 ) -> Corpus:
-    member = str(source).rpartition("!")[2]
+    member = member_of(source) or str(source)
     if format is None:
         suffix = Path(member).suffix.lower()
         format = SUFFIXES.get(suffix)
         if format is None:
+            if member_of(source) is None and not Path(source).exists():
+                raise missing_file(Path(source))
             raise SettingError(
                 f'cannot tell the format of "{Path(member).name}" from its suffix; name it with '
                 f"--format ({', '.join(FORMATS)})"
@@ -127,11 +144,16 @@ def _read_file(
     reader = FORMATS[format]
     if split is None:
         split = split_of_name(member)
+    return _call(f"format {format}", reader, source, split=split, name=name, **options)
+
+
+def _call(what: str, reader: Callable[..., Corpus], source: Any, **options: Any) -> Corpus:
     try:
-        return reader(source, split=split, name=name, **options)
+        return reader(source, **options)
     except TypeError as error:
-        if "unexpected keyword" in str(error):
-            raise SettingError(f"format {format} has no such option: {error}") from None
+        found = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        if found and found[1] in options:
+            raise SettingError(f'{what} has no option "{found[1]}"') from None
         raise
 
 
@@ -167,7 +189,8 @@ def _read_folder(
         found[side] = path
     if not found:
         raise InputError(
-            "no file whose name says train, dev or test; name the files one by one", where=str(folder)
+            "no file whose name says train, dev or test; name the files one by one",
+            where=str(folder),
         )
     ordered = [(side, found[side]) for side in SPLITS if side in found]
     parts = [_read_file(path, format, side, options) for side, path in ordered]

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numba import njit
 
-_OPTIONS = {"cache": True, "nogil": True, "fastmath": {"reassoc", "contract", "nsz", "arcp"}}
+_FAST = {"reassoc", "contract", "nsz", "arcp"}
 
 
-@njit(**_OPTIONS)
+def _compiled(fn: Callable) -> Callable:
+    """Compile without the interpreter lock, cached on disk.
+
+    An import hook that checks shapes (as in our tests) may have wrapped the function in one that
+    numba can neither compile nor cache, so it is unwrapped first.
+    """
+    return njit(cache=True, nogil=True, fastmath=_FAST)(inspect.unwrap(fn))
+
+
+@_compiled
 def descend(H, g, w, l1, penalised, max_passes, tol):
     """Coordinate descent on g'δ + ½ δ'Hδ + λ₁ Σ_{j<penalised} |w_j + δ_j|; return w + δ.
 
@@ -67,7 +78,7 @@ def descend(H, g, w, l1, penalised, max_passes, tol):
     return v
 
 
-@njit(**_OPTIONS)
+@_compiled
 def gather_scaled(XT, neurons, rows, scale, out):
     """out[a] = XT[neurons[a], rows] · scale; the last row of out is scale (the intercept)."""
     for a in range(neurons.shape[0]):
@@ -79,7 +90,7 @@ def gather_scaled(XT, neurons, rows, scale, out):
         out[last, i] = scale[i]
 
 
-@njit(**_OPTIONS)
+@_compiled
 def products(XT, neurons, r, out):
     """out[a] = XT[neurons[a]] · r."""
     n = r.shape[0]
@@ -91,7 +102,7 @@ def products(XT, neurons, r, out):
         out[a] = total
 
 
-@njit(**_OPTIONS)
+@_compiled
 def combine(XT, neurons, delta, shift, out):
     """out = shift + Σ_a delta[a] XT[neurons[a]]."""
     n = out.shape[0]
@@ -104,7 +115,7 @@ def combine(XT, neurons, delta, shift, out):
                 out[i] += t * x[i]
 
 
-@njit(**_OPTIONS)
+@_compiled
 def step_change(p, move, own, theta, t):
     """Change of the weighted cross-entropy when one class's logits move by t · move."""
     total = 0.0
@@ -121,7 +132,7 @@ def step_change(p, move, own, theta, t):
     return total
 
 
-@njit(**_OPTIONS)
+@_compiled
 def apply_step(E, lse, c, p, move, t):
     """Add t · move to row c of the logits and bring their log-sum-exp up to date."""
     n_classes = E.shape[0]

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.linalg.blas import ssyrk
+from scipy.linalg.blas import ssyrk  # pyright: ignore[reportAttributeAccessIssue]
 
 from nissl.kernels import _loops
 
@@ -74,8 +74,12 @@ class State:
 
     def start(self, coef: np.ndarray, intercept: np.ndarray) -> None:
         """Begin from given weights."""
-        self.W = np.ascontiguousarray(coef, dtype=np.float32)
+        self.W = np.array(coef, dtype=np.float32, order="C")
         self.b = np.array(intercept, dtype=np.float64)
+        # A class may have no tokens here though it had some where the start was fitted.
+        empty = self.target == 0
+        self.W[empty] = 0
+        self.b[empty] = self.b[~empty].min() + np.log(1e-9)
         self.grams.clear()
         self.reset_logits()
         self.gradients += 0.5

@@ -186,9 +186,7 @@ def _descend_lambda(state: State, l1: float, l2: float) -> None:
         level *= CONTINUATION
 
 
-def _finish(
-    state: State, l1: float, l2: float, iterations: int, began: float, tol: float
-) -> Fit:
+def _finish(state: State, l1: float, l2: float, iterations: int, began: float, tol: float) -> Fit:
     coef = state.W.astype(np.float64)
     primal, dual, kkt, intercept = certify(
         state.XT, state.y, coef, state.b, l1=l1, l2=l2, weight=state.theta

@@ -93,12 +93,10 @@ def certify(
     n_classes, d = coef.shape
     n = XT.shape[1]
     theta = weight.astype(np.float64)
-    used = np.flatnonzero((coef != 0).any(axis=0))
-    logits = np.zeros((n_classes, n))
-    for start in range(0, len(used), BLOCK):
-        picked = used[start : start + BLOCK]
-        logits += coef[:, picked] @ XT[picked].astype(np.float64)
     target = np.bincount(y, weights=theta, minlength=n_classes)
+    if (target == 0).any():
+        return _certify_without_empty(XT, y, coef, intercept, l1, l2, theta, target > 0)
+    logits = _logits(XT, coef)
     intercept = _polish(logits, np.asarray(intercept, dtype=np.float64), target, theta)
     logits += intercept[:, None]
     logp = log_softmax(logits)
@@ -110,7 +108,9 @@ def certify(
     residual[y, token] -= theta
     gradient = np.empty((n_classes, d))
     for start in range(0, d, BLOCK):
-        gradient[:, start : start + BLOCK] = residual @ XT[start : start + BLOCK].T.astype(np.float64)
+        gradient[:, start : start + BLOCK] = residual @ XT[start : start + BLOCK].T.astype(
+            np.float64
+        )
     slope = gradient + l2 * coef
     kkt = np.where(coef != 0, np.abs(slope + l1 * np.sign(coef)), np.maximum(np.abs(slope) - l1, 0))
     worst = max(float(kkt.max()), float(np.abs(residual.sum(axis=1)).max()))
@@ -136,6 +136,57 @@ def certify(
         penalty = 0.0
     entropy = -np.where(mixed > 0, mixed * np.log(np.maximum(mixed, 1e-300)), 0.0).sum(axis=0)
     return primal, float(theta @ entropy) - penalty, worst, intercept
+
+
+def _certify_without_empty(
+    XT: np.ndarray,
+    y: np.ndarray,
+    coef: np.ndarray,
+    intercept: np.ndarray,
+    l1: float,
+    l2: float,
+    theta: np.ndarray,
+    present: np.ndarray,
+) -> tuple[float, float, float, np.ndarray]:
+    """Certificate of a problem in which some classes have no (weight of) tokens.
+
+    Such a class only adds to the loss, so the infimum is that of the problem without it: its
+    weights at 0 and its intercept at minus infinity. Here the intercept is put so low, but finite,
+    that the class has no more than e⁻⁴⁰ of any token.
+    """
+    some = theta > 0
+    number = np.cumsum(present) - 1
+    _, dual, kkt, kept = certify(
+        XT,
+        # Tokens without weight may be of a class that is gone; any other label serves.
+        np.where(some, number[y], 0),
+        coef[present],
+        np.asarray(intercept, dtype=np.float64)[present],
+        l1=l1,
+        l2=l2,
+        weight=theta,
+    )
+    logits = _logits(XT, coef)
+    full = np.empty(len(coef))
+    full[present] = kept
+    floor = (logits[present] + kept[:, None]).max(axis=0).min()
+    full[~present] = floor - logits[~present].max(axis=1) - 40.0
+    logp = log_softmax(logits + full[:, None])
+    loss = -float(theta[some] @ logp[y[some], np.flatnonzero(some)])
+    primal = loss + l1 * float(np.abs(coef).sum()) + 0.5 * l2 * float((coef**2).sum())
+    left = coef[~present]
+    kkt = max(kkt, float(np.where(left != 0, np.abs(l2 * left) + l1, 0.0).max()))
+    return primal, dual, kkt, full
+
+
+def _logits(XT: np.ndarray, coef: np.ndarray) -> np.ndarray:
+    """Logits without intercepts, float64 (C, n)."""
+    used = np.flatnonzero((coef != 0).any(axis=0))
+    logits = np.zeros((len(coef), XT.shape[1]))
+    for start in range(0, len(used), BLOCK):
+        picked = used[start : start + BLOCK]
+        logits += coef[:, picked] @ XT[picked].astype(np.float64)
+    return logits
 
 
 def _outer_sums(XT: np.ndarray, theta: np.ndarray, a: np.ndarray) -> np.ndarray:

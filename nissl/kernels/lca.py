@@ -52,7 +52,9 @@ def lca_order(
     """
     size = np.abs(np.asarray(coef, dtype=np.float64))
     if not np.isfinite(size).all():
-        raise InputError(f"weight of neuron {int(np.argwhere(~np.isfinite(size))[0, 1])} is not finite")
+        raise InputError(
+            f"weight of neuron {int(np.argwhere(~np.isfinite(size))[0, 1])} is not finite"
+        )
     n_classes, d = size.shape
     ties = np.zeros(d) if tie_score is None else np.asarray(tie_score, dtype=np.float64)
     if len(ties) != d:

@@ -10,9 +10,7 @@ from nissl.kernels.checks import check_labels, check_matrix
 __all__ = ["class_means", "f_statistic", "mean_difference"]
 
 
-def _class_sums(
-    X: np.ndarray, y: np.ndarray, n_classes: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _class_sums(X: np.ndarray, y: np.ndarray, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Sums (C, d) in float64 over float32 products of row blocks, and counts (C,)."""
     n, d = X.shape
     sums = np.zeros((n_classes, d))

@@ -91,7 +91,8 @@ class Ablation(Result):
         names = {"top": "best k", "random": "random k", "bottom": "worst k"}
         for kind in KINDS:
             rows = self.table.filter((pl.col("how") == how) & (pl.col("kind") == kind)).sort("k")
-            curve(ax, *(rows[c].to_numpy() for c in ("k", "accuracy", "low", "high")), names[kind], kind)
+            k, value, low, high = (rows[c].to_numpy() for c in ("k", "accuracy", "low", "high"))
+            curve(ax, k, value, low, high, names[kind], kind)
         whole = self.table.filter((pl.col("how") == how) & (pl.col("kind") == "all"))
         if whole.height:
             ax.axhline(whole["accuracy"][0], linestyle="--", linewidth=1, label="all neurons")

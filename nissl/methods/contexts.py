@@ -45,7 +45,8 @@ class NeuronView(Result):
     def summary(self) -> tuple[str, ...]:
         """Top words for both signs."""
         high, low = (
-            ", ".join(self.words.filter(pl.col("sign") == sign)["word"].head(8)) for sign in ("+", "-")
+            ", ".join(self.words.filter(pl.col("sign") == sign)["word"].head(8))
+            for sign in ("+", "-")
         )
         return (f"{self.neuron} is high on {high}; low on {low}.",)
 

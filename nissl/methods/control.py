@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import polars as pl
 
-from nissl.corpus.control import control_labels
+from nissl.kernels.control import control_labels
 from nissl.methods.evaluate import (
     RETRAIN_L2,
     correct_of,
@@ -75,9 +75,13 @@ class Selectivity(Result):
             (0.2, "control", "control_low", "control_high", PALETTE["random"]),
         ):
             value = self.table[name].to_numpy()
-            error = np.stack([value - self.table[low].to_numpy(), self.table[high].to_numpy() - value])
+            error = np.stack(
+                [value - self.table[low].to_numpy(), self.table[high].to_numpy() - value]
+            )
             label = "property" if name == "accuracy" else "control task"
-            ax.bar(x + shift, value, width=0.38, yerr=np.maximum(error, 0), color=colour, label=label)
+            ax.bar(
+                x + shift, value, width=0.38, yerr=np.maximum(error, 0), color=colour, label=label
+            )
         ax.set_xticks(x, [f"{n}\n(k = {k:,})" for n, k in self.table.select("neurons", "k").rows()])
         ax.set_ylabel("test accuracy")
         ax.legend()
@@ -121,7 +125,9 @@ def selectivity(
     for other in controls:
         fit = fit_probe(other, l1=probe.l1, l2=probe.l2, seed=seed)
         all_control.append(correct_of(other.test, fit.coef, fit.intercept))
-    rows.append(_row(task, "all neurons", task.n_neurons, all_right[None], np.stack(all_control), seed))
+    rows.append(
+        _row(task, "all neurons", task.n_neurons, all_right[None], np.stack(all_control), seed)
+    )
     for row in minimal.sets.sort("delta").iter_rows(named=True):
         chosen = np.sort(minimal.members(row["delta"]))
         right = correct_retrained(task, chosen, l2=l2)
@@ -137,7 +143,12 @@ def selectivity(
     return Selectivity(
         provenance=Provenance(
             method="selectivity",
-            settings={"l1": probe.l1, "l2": probe.l2, "control_seeds": tuple(seeds), "retrain_l2": l2},
+            settings={
+                "l1": probe.l1,
+                "l2": probe.l2,
+                "control_seeds": tuple(seeds),
+                "retrain_l2": l2,
+            },
             inputs={**task.inputs, "task": task.fingerprint},
             seed=seed,
         ),

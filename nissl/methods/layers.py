@@ -44,7 +44,9 @@ class LayerProfile(Result):
     def summary(self) -> tuple[str, ...]:
         """Best layer, and the layers that hold more of the selected neurons than chance."""
         best = self.table.row(int(self.table["accuracy"].arg_max() or 0), named=True)
-        rich = self.table.filter((pl.col("p_holm") < 0.05) & (pl.col("selected") > pl.col("expected")))
+        rich = self.table.filter(
+            (pl.col("p_holm") < 0.05) & (pl.col("selected") > pl.col("expected"))
+        )
         named = ", ".join(
             f"{r['site']} ({r['selected']} against {r['expected']:.0f} expected)"
             for r in rich.iter_rows(named=True)
@@ -64,7 +66,9 @@ class LayerProfile(Result):
         ax = new_axes(ax)
         x = np.arange(self.table.height)
         ax.bar(x, self.table["selected"].to_numpy(), color=PALETTE["top"], label="selected neurons")
-        ax.plot(x, self.table["expected"].to_numpy(), "_", color="black", markersize=18, label="chance")
+        ax.plot(
+            x, self.table["expected"].to_numpy(), "_", color="black", markersize=18, label="chance"
+        )
         ax.set_xticks(x, self.table["site"].to_list(), rotation=30)
         ax.set_ylabel(f"of {self.selected:,} selected neurons")
         twin = ax.twinx()

@@ -56,12 +56,16 @@ class Localisation(Result):
             if self.mass == 0.5
             else f"{self.mass:.0%} of the weight on {self.property} sits in"
         )
+        follow = (
+            f"Counts follow class frequency with Spearman ρ = {self.rho:+.2f} (p = {self.p:.2g}):"
+            if np.isfinite(self.rho)
+            else "How counts follow class frequency cannot be said from these classes:"
+        )
         return (
             f"{text} {low['neurons']} neurons for {low['class']} (most localised) and in "
             f"{high['neurons']} for {high['class']} (most distributed).",
-            f"Counts follow class frequency with Spearman ρ = {self.rho:+.2f} (p = {self.p:.2g}): "
-            "compare only classes of like frequency, because weights of rare classes are barely "
-            "trained.",
+            f"{follow} compare only classes of like frequency, because weights of rare classes "
+            "are barely trained.",
         )
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -126,10 +130,11 @@ def localise(
     )
     train = task.train
     _, sentence = np.unique(train.sentence, return_inverse=True)
+    n_sentences = int(sentence.max()) + 1
 
     def refit(draw: int) -> np.ndarray:
         rng = np.random.default_rng([seed, draw])
-        times = np.bincount(rng.integers(0, sentence.max() + 1, sentence.max() + 1), minlength=sentence.max() + 1)
+        times = np.bincount(rng.integers(0, n_sentences, n_sentences), minlength=n_sentences)
         fit = fit_elastic_net(
             train.X,
             train.y,
@@ -143,15 +148,23 @@ def localise(
         return mass_counts(fit.coef, mass)
 
     drawn = map_tasks(refit, range(resamples), description=f"{task.name}: localisation")
-    band = np.percentile(np.stack(drawn), [2.5, 97.5], axis=0) if drawn else np.stack([counts, counts])
+    band = (
+        np.percentile(np.stack(drawn), [2.5, 97.5], axis=0) if drawn else np.stack([counts, counts])
+    )
     frequency = task.class_counts("train")
-    test = spearmanr(frequency, counts) if task.n_classes > 2 else None
+    rho, p = _spearman(frequency, counts)
     layers = task.layers
     entropy = [_entropy(np.bincount(layers, weights=np.abs(row))) for row in probe.coef]
     return Localisation(
         provenance=Provenance(
             method="localisation",
-            settings={"mass": mass, "resamples": resamples, "l1": probe.l1, "l2": probe.l2, "tol": tol},
+            settings={
+                "mass": mass,
+                "resamples": resamples,
+                "l1": probe.l1,
+                "l2": probe.l2,
+                "tol": tol,
+            },
             inputs={**task.inputs, "task": task.fingerprint},
             seed=seed,
         ),
@@ -169,9 +182,17 @@ def localise(
         ).sort("train_tokens", descending=True),
         mass=mass,
         resamples=resamples,
-        rho=float(test.statistic) if test is not None else float("nan"),
-        p=float(test.pvalue) if test is not None else float("nan"),
+        rho=rho,
+        p=p,
     )
+
+
+def _spearman(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
+    """Spearman's ρ and its p; NaN where it is undefined (two classes, or all values alike)."""
+    if len(a) < 3 or (a == a[0]).all() or (b == b[0]).all():
+        return float("nan"), float("nan")
+    rho, p = spearmanr(a, b)
+    return float(rho), float(p)  # pyright: ignore[reportArgumentType]
 
 
 def _entropy(weights: np.ndarray) -> float:

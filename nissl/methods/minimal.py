@@ -88,10 +88,20 @@ class MinimalSet(Result):
 
         ax = new_axes(ax)
         points = self.points.sort("k")
-        curve(ax, points["k"].to_numpy(), points["dev_accuracy"].to_numpy(), None, None, "best k", "top")
+        curve(
+            ax,
+            points["k"].to_numpy(),
+            points["dev_accuracy"].to_numpy(),
+            None,
+            None,
+            "best k",
+            "top",
+        )
         ax.axhline(self.all_dev, linestyle="--", linewidth=1, label="all neurons")
         for row in self.sets.iter_rows(named=True):
-            ax.axvline(row["k"], linestyle=":", linewidth=1, label=f"δ = {row['delta']:g}: {row['k']}")
+            ax.axvline(
+                row["k"], linestyle=":", linewidth=1, label=f"δ = {row['delta']:g}: {row['k']}"
+            )
         ax.set_xscale("log")
         ax.set_xlabel("neurons kept (k)")
         ax.set_ylabel("dev accuracy (retrained)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -57,7 +58,7 @@ class ProbeResult(Result):
     majority: float
     per_class: pl.DataFrame
 
-    @property
+    @builtins.property  # a field of this class is called property
     def n_used(self) -> int:
         """Number of neurons with a non-zero weight for some class."""
         return int((self.coef != 0).any(axis=0).sum())
@@ -125,7 +126,9 @@ def evaluate_fit(
     task: Task, fit: Fit, *, l1: float, l2: float, tol: float, seed: int
 ) -> ProbeResult:
     """Wrap a kernel's fit with its accuracies."""
-    right = {name: correct_of(task.part(name), fit.coef, fit.intercept) for name in ("train", "dev")}
+    right = {
+        name: correct_of(task.part(name), fit.coef, fit.intercept) for name in ("train", "dev")
+    }
     test = task.test
     scores = predictions(task, fit)
     est: Estimate = estimate(scores == test.y, test, seed=seed)

@@ -87,6 +87,18 @@ class Ranking(Result):
             }
         )
 
+    def frame_of(self, label: str) -> pl.DataFrame:
+        """One row a neuron, best first for one class: rank, neuron, layer, score."""
+        order = self.top_of(label, len(self.order))
+        return pl.DataFrame(
+            {
+                "rank": np.arange(1, len(order) + 1),
+                "neuron": self.neurons["neuron"].to_numpy()[order],
+                "layer": self.neurons["layer"].to_numpy()[order],
+                "score": self.scores[self.classes.index(label)][order],
+            }
+        )
+
     def summary(self) -> tuple[str, ...]:
         """The first neurons."""
         return (f"Best {self.property} neurons by {self.method}: {', '.join(self.ids(8))}.",)

@@ -58,7 +58,8 @@ class Redundancy(Result):
             f"{d:,} neurons form {c:,} groups at |r| above {1 - self.threshold:g} (average "
             f"linkage; the largest has {size.max()} neurons). One neuron of each group gives "
             f"{rows['representatives']['accuracy']:.1%} on {self.property}, all neurons "
-            f"{rows['all']['accuracy']:.1%}, as many random neurons {rows['random']['accuracy']:.1%}.",
+            f"{rows['all']['accuracy']:.1%}, as many random neurons "
+            f"{rows['random']['accuracy']:.1%}.",
         )
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -68,7 +69,12 @@ class Redundancy(Result):
         ax = new_axes(ax)
         x = np.arange(self.layers.height)
         ax.bar(x, self.layers["neurons"].to_numpy(), color=PALETTE["random"], label="neurons")
-        ax.bar(x, self.layers["groups"].to_numpy(), color=PALETTE["top"], label="groups within the layer")
+        ax.bar(
+            x,
+            self.layers["groups"].to_numpy(),
+            color=PALETTE["top"],
+            label="groups within the layer",
+        )
         ax.set_xticks(x, self.layers["site"].to_list(), rotation=30)
         ax.legend()
         return ax
@@ -97,7 +103,11 @@ def redundancy(
     labels, representatives = correlation_clusters(X, threshold=threshold)
     representatives = np.sort(representatives)
     k = len(representatives)
-    jobs = [np.arange(task.n_neurons), representatives, *random_sets(task.n_neurons, k, draws, seed)]
+    jobs = [
+        np.arange(task.n_neurons),
+        representatives,
+        *random_sets(task.n_neurons, k, draws, seed),
+    ]
     right = map_tasks(
         lambda neurons: correct_retrained(task, neurons, l2=l2),
         jobs,
@@ -125,7 +135,12 @@ def redundancy(
     return Redundancy(
         provenance=Provenance(
             method="redundancy",
-            settings={"threshold": threshold, "max_tokens": max_tokens, "draws": draws, "retrain_l2": l2},
+            settings={
+                "threshold": threshold,
+                "max_tokens": max_tokens,
+                "draws": draws,
+                "retrain_l2": l2,
+            },
             inputs={**task.inputs, "task": task.fingerprint},
             seed=seed,
         ),

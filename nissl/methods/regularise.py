@@ -141,7 +141,13 @@ def search_lambda(
     search = LambdaSearch(
         provenance=Provenance(
             method="lambda search",
-            settings={"grid": pairs, "alpha": alpha, "beta": beta, "fraction": fraction, "tol": tol},
+            settings={
+                "grid": pairs,
+                "alpha": alpha,
+                "beta": beta,
+                "fraction": fraction,
+                "tol": tol,
+            },
             inputs={**task.inputs, "task": task.fingerprint},
         ),
         property=task.name,

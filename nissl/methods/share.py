@@ -77,7 +77,11 @@ class Sharing(Result):
 
 
 def share_sets(
-    sets: Mapping[str, np.ndarray], n_neurons: int, *, what: str = "sets", inputs: Mapping[str, str] | None = None
+    sets: Mapping[str, np.ndarray],
+    n_neurons: int,
+    *,
+    what: str = "sets",
+    inputs: Mapping[str, str] | None = None,
 ) -> Sharing:
     """Test every pair of neuron sets against chance.
 
@@ -120,7 +124,9 @@ def share_sets(
     )
 
 
-def share_labels(ranking: Ranking, *, k: int | None = None, labels: Sequence[str] | None = None) -> Sharing:
+def share_labels(
+    ranking: Ranking, *, k: int | None = None, labels: Sequence[str] | None = None
+) -> Sharing:
     """Overlap of the k best neurons of each pair of classes of one property.
 
     ``k`` defaults to 1 % of the neurons. Neurons without weight for a class are not among its
@@ -134,9 +140,7 @@ def share_labels(ranking: Ranking, *, k: int | None = None, labels: Sequence[str
         scores = ranking.scores[ranking.classes.index(label)]
         sets[label] = best[scores[best] > 0]
     sets = {label: neurons for label, neurons in sets.items() if len(neurons)}
-    return share_sets(
-        sets, d, what=f"{ranking.property} labels", inputs=ranking.provenance.inputs
-    )
+    return share_sets(sets, d, what=f"{ranking.property} labels", inputs=ranking.provenance.inputs)
 
 
 def share_properties(rankings: Mapping[str, Ranking], *, k: int | None = None) -> Sharing:
@@ -144,7 +148,9 @@ def share_properties(rankings: Mapping[str, Ranking], *, k: int | None = None) -
     ids = {name: ranking.neurons["neuron"].to_list() for name, ranking in rankings.items()}
     first = next(iter(ids.values()), [])
     if any(other != first for other in ids.values()):
-        raise SettingError("the rankings are over different neurons: use one model and the same sites")
+        raise SettingError(
+            "the rankings are over different neurons: use one model and the same sites"
+        )
     k = k or max(1, round(len(first) / 20))
     sets = {name: ranking.top(k) for name, ranking in rankings.items()}
     return share_sets(sets, len(first), what="properties")

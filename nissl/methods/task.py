@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Part", "Task", "make_task"]
 
-SPLITS = ("train", "dev", "test")
+Split = Literal["train", "dev", "test"]
+SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,10 +119,12 @@ class Task:
         """Return the number of tokens of each class in a part, (C,)."""
         return np.bincount(self.part(part).y, minlength=self.n_classes)
 
-    def with_labels(self, name: str, labels: Mapping[str, np.ndarray]) -> Task:
+    def with_labels(self, name: str, labels: Mapping[Split, np.ndarray]) -> Task:
         """Return the same tokens and neurons under other labels (class indices a part)."""
         parts = {
-            split: dataclasses.replace(self.part(split), y=np.asarray(labels[split], dtype=np.int32))
+            split: dataclasses.replace(
+                self.part(split), y=np.asarray(labels[split], dtype=np.int32)
+            )
             for split in SPLITS
         }
         digest = hashlib.sha256(f"{self.fingerprint}/{name}".encode())
@@ -187,9 +190,7 @@ def make_task(
                 f'label "{label}" has no token in the {name} split; '
                 "make splits (with_splits, or --split-by) or read a file for it"
             )
-    counts = {
-        name: _tally(values[keep & (split == name)]) for name in SPLITS
-    }
+    counts = {name: _tally(values[keep & (split == name)]) for name in SPLITS}
     classes = sorted({value for tally in counts.values() for value in tally})
     rare = [c for c in classes if counts["train"].get(c, 0) < min_count and c in counts["train"]]
     lacking = {
@@ -207,9 +208,7 @@ def make_task(
         )
     for c in [*rare, *lacking]:
         total = sum(counts[name].get(c, 0) for name in SPLITS)
-        reason = (
-            f"fewer than {min_count} training tokens" if c in rare else f"not in every split"
-        )
+        reason = f"fewer than {min_count} training tokens" if c in rare else "not in every split"
         left_out[f"tokens of class {c} ({reason})"] = total
         keep &= values != c
     kept = tuple(c for c in classes if c not in rare and c not in lacking)

@@ -44,7 +44,9 @@ def control_labels(
     for key in set(names[has].tolist()):
         digest = hashlib.sha256(f"{seed}\x00{key}".encode()).digest()
         place = int.from_bytes(digest[:8], "big") / 2**64
-        drawn[key] = str(classes[min(int(np.searchsorted(edges, place, "right")), len(classes) - 1)])
+        drawn[key] = str(
+            classes[min(int(np.searchsorted(edges, place, "right")), len(classes) - 1)]
+        )
     out = np.full(len(values), None, dtype=object)
     out[has] = [drawn[key] for key in names[has]]
     return out

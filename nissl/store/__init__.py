@@ -1,0 +1,5 @@
+"""The activation store."""
+
+from nissl.store.activations import Activations
+
+__all__ = ["Activations"]
