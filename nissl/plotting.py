@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
@@ -82,7 +82,7 @@ def style() -> Iterator[None]:
     import matplotlib
 
     # Two threads that leave in the other order would put back each other's settings.
-    with _LOCK, matplotlib.rc_context(_STYLE):
+    with _LOCK, matplotlib.rc_context(cast("Any", _STYLE)):
         yield
 
 

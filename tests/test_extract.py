@@ -22,6 +22,11 @@ from nissl.store import Activations
 CLOSE = {"rtol": 0, "atol": 1e-5}
 
 
+def near(got, want) -> None:
+    """Equal to 1e-5 of the largest value: streams without a norm reach 60, where float32 is coarse."""
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-5 * max(1.0, float(np.abs(want).max())))
+
+
 def reference(model, corpus: Corpus, how: str = "last") -> dict[str, np.ndarray]:
     """Each sentence by itself, every hidden state that transformers hands out."""
     rows: dict[str, list[np.ndarray]] = {}
@@ -47,8 +52,10 @@ def test_equals_plain_forward_pass(kind, how):
     for name, values in want.items():
         if name == last and normed:
             assert np.abs(store[name] - values).max() > 0.1
-        else:
+        elif kind == "bert":
             np.testing.assert_allclose(store[name], values, **CLOSE)
+        else:
+            near(store[name], values)
 
 
 def test_minilm_equals_plain_forward_pass():
@@ -67,7 +74,7 @@ def test_last_hidden_site_is_the_last_block_by_module(kind, norm):
     last = torch.from_numpy(store[f"hidden.{tiny.BLOCKS}"])
     with torch.inference_mode():
         normed = model.model.get_submodule(norm)(last).numpy()
-    np.testing.assert_allclose(normed, reference(model, corpus)[f"hidden.{tiny.BLOCKS}"], **CLOSE)
+    near(normed, reference(model, corpus)[f"hidden.{tiny.BLOCKS}"])
 
 
 INNER = {
@@ -106,7 +113,7 @@ def test_mlp_and_head_sites_equal_hooks_by_hand(kind):
         **{f"head.{i + 1}": tiny.WIDTH for i in range(tiny.BLOCKS)},
     }
     for key, parts in want.items():
-        np.testing.assert_allclose(store[key], np.concatenate(parts), **CLOSE)
+        near(store[key], np.concatenate(parts))
 
 
 @pytest.mark.parametrize("kind", ["bert", "gpt2", "t5"])
@@ -115,19 +122,19 @@ def test_batch_size_order_and_padding_do_not_matter(kind):
     base = extract(corpus, model, batch_tokens=1, progress=False).matrix()
     for batch_tokens in (30, 100, 10_000):
         other = extract(corpus, model, batch_tokens=batch_tokens, progress=False).matrix()
-        np.testing.assert_allclose(other, base, **CLOSE)
+        near(other, base)
     back = tiny.corpus(tiny.SENTENCES[::-1])
     other = extract(back, model, batch_tokens=100, progress=False).matrix()
     bounds = np.cumsum([0, *(len(s.split()) for s in tiny.SENTENCES)])
     order = np.concatenate([np.arange(a, b) for a, b in reversed([*zip(bounds, bounds[1:], strict=False)])])
-    np.testing.assert_allclose(other, base[order], **CLOSE)
+    near(other, base[order])
 
 
 def test_neither_cache_nor_hooks_remain():
-    model = tiny.loaded("gpt2")
-    extract(tiny.corpus(), model, progress=False)
+    model = load_model(tiny.folder("gpt2"))
     out, _, _ = tiny.alone(model, "The cat sat .")
     assert out.past_key_values is None
+    extract(tiny.corpus(), model, sites=("hidden", "mlp", "head"), progress=False)
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.model.modules())
 
 
@@ -220,11 +227,11 @@ def test_unknown_settings(options, message):
 
 def long_corpus() -> Corpus:
     words = " ".join(tiny.SENTENCES).split()
-    return tiny.corpus(("Rain !", " ".join(words[:40])), name="long")
+    return tiny.corpus(("Rain !", " ".join(words)), name="long")
 
 
 def test_long_sentence_is_an_error_that_says_what_to_do():
-    with pytest.raises(InputError, match=r'^long.txt:2: sentence "long-1" has \d+ subwords, the model takes 48') as caught:
+    with pytest.raises(InputError, match=r'^long.txt:2: sentence "long-1" has \d+ subwords, the model takes 64') as caught:
         extract(long_corpus(), tiny.loaded("bert"), progress=False)
     assert "--on-long window" in str(caught.value)
 
@@ -262,16 +269,17 @@ def test_windows_against_brute_force(kind):
         best = int(np.argmax(context))
         want = runs[best][piece[-1] - starts[best] + len(head)]
         row = 2 + word
-        np.testing.assert_allclose(store["hidden.1"][row], want, **CLOSE)
+        near(store["hidden.1"][row], want)
     # Short sentences are run as ever.
     short = extract(tiny.corpus(("Rain !",)), model, progress=False)
-    np.testing.assert_allclose(store.matrix(rows=np.arange(2)), short.matrix(), **CLOSE)
+    near(store.matrix(rows=np.arange(2)), short.matrix())
 
 
 def test_word_that_fits_no_window():
     corpus = tiny.corpus(("Rain !", "a " + "qz" * 60), name="wide")
-    with pytest.raises(InputError, match=r'^wide.txt:2: word "qzqz.*has \d+ subwords, a window has room'):
-        extract(corpus, tiny.loaded("bert"), on_long="window", progress=False)
+    message = r'^wide.txt:2: word "qzqz.*has \d+ subwords, a window has room for 64'
+    with pytest.raises(InputError, match=message):
+        extract(corpus, tiny.loaded("gpt2"), on_long="window", progress=False)
 
 
 # Bad numbers ------------------------------------------------------------------------------------

@@ -100,7 +100,7 @@ def test_zeros_are_exact_and_many():
 
 
 @settings(max_examples=40)
-@given(problem=problems(), l1=st.sampled_from([1e-1, 1e-2, 1e-3]), l2=st.sampled_from([0, 1e-3]))
+@given(problem=problems(), l1=st.sampled_from([1e-1, 1e-2, 1e-3]), l2=st.sampled_from([0.0, 1e-3]))
 def test_certificate_bounds_the_optimum(problem, l1, l2):
     X, y, C = problem
     theta = np.full(len(y), 1 / len(y))

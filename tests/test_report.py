@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from matplotlib.axes import Axes
 from study_factory import HOSTILE, HOSTILE_CLASS, make_outcome
 
 from nissl.report import write_figures, write_report
@@ -156,7 +157,7 @@ def test_hostile_text_stays_text(page: Page, source: str) -> None:
     tags = [tag for tag, _ in page.tags]
     assert tags.count("script") == 2
     assert tags.count("style") == 1
-    assert all("x" != value for value in page.values("src"))
+    assert all(value != "x" for value in page.values("src"))
     assert "onerror=alert" not in re.sub(
         r"&lt;img src=x onerror=alert|\\u003cimg src=x onerror=alert", "", source
     )
@@ -328,7 +329,7 @@ def test_a_failed_write_leaves_the_old_page(outcome: StudyOutcome, tmp_path: Pat
 def test_a_large_figure_becomes_png() -> None:
     from nissl.plotting import new_axes
 
-    def draw():  # noqa: ANN202
+    def draw() -> Axes:
         ax = new_axes(None)
         ax.scatter(*np.random.default_rng(0).random((2, 3000)))
         return ax

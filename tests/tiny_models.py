@@ -23,7 +23,7 @@ from nissl.corpus.corpus import joined
 from nissl.model import LoadedModel, load_model
 
 KINDS = ("bert", "roberta", "distilbert", "gpt2", "llama", "t5")
-WIDTH, BLOCKS, HEADS, MLP, LENGTH = 16, 3, 2, 40, 48
+WIDTH, BLOCKS, HEADS, MLP, LENGTH = 16, 3, 2, 40, 64
 BASE = Path(tempfile.mkdtemp(prefix="nissl-tiny-"))
 atexit.register(shutil.rmtree, BASE, ignore_errors=True)
 

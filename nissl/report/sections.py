@@ -98,7 +98,7 @@ def _search(findings: PropertyFindings) -> Block:
     )
     figure = picture(
         lambda: search.plot(new_axes(None)),
-        alt=f"{findings.name}: dev accuracy of all, the best and the worst neurons against lambda 1",
+        alt=f"{findings.name}: dev accuracy of all, best and worst neurons against lambda 1",
         caption="Dev accuracy against λ₁: all neurons, and only the best or worst kept.",
     )
     return Block("Regularisation", search.summary(), figures=(figure,), tables=(table,))
@@ -171,7 +171,7 @@ def _ablation(findings: PropertyFindings) -> Block:
     figures = tuple(
         picture(
             lambda how=how: ablation.plot(new_axes(None), how=how),
-            alt=f"{findings.name}: test accuracy against neurons kept ({how}), best, random and worst",
+            alt=f"{findings.name}: test accuracy of best, random and worst k neurons ({how})",
             caption=f"Accuracy when only k neurons are kept and {what}.",
         )
         for how, what in modes.items()

@@ -31,7 +31,8 @@ def opening(outcome: StudyOutcome) -> str:
     layers = f"{model['layers']} layers" if model.get("layers") is not None else ""
     size = ", ".join(part for part in (layers, neurons) if part)
     corpora = "; ".join(
-        f"{corpus.get('name', key)} ({corpus['tokens']:,} tokens in {corpus['sentences']:,} sentences)"
+        f"{corpus.get('name', key)} ({corpus['tokens']:,} tokens in "
+        f"{corpus['sentences']:,} sentences)"
         if {"tokens", "sentences"} <= set(corpus)
         else str(corpus.get("name", key))
         for key, corpus in outcome.corpora.items()
@@ -55,9 +56,10 @@ def headlines(outcome: StudyOutcome) -> list[Headline]:
 def _sentences(findings: PropertyFindings) -> Iterable[str]:
     probe, base = findings.probe, _baselines(findings)
     beside = [f"{name} {value:.1%}" for name, value in base.items() if name != "probe"]
+    beside = beside or [f"majority {probe.majority:.1%}"]
     yield (
         f"A linear probe is right on {probe.accuracy:.1%} of test tokens (95% interval "
-        f"{probe.low:.1%} to {probe.high:.1%}); {', '.join(beside) or f'majority {probe.majority:.1%}'}."
+        f"{probe.low:.1%} to {probe.high:.1%}); {', '.join(beside)}."
     )
     sets = findings.minimal.sets.sort("delta")
     if sets.height:
@@ -153,7 +155,7 @@ def overview(outcome: StudyOutcome) -> Table:
             )
         )
     note = (
-        "Accuracies are on test tokens, with 95% sentence-bootstrap intervals. Selectivity: all neurons, property minus control task. "
-        "Best layer: a probe retrained on that layer alone."
+        "Accuracies are on test tokens, with 95% sentence-bootstrap intervals. Selectivity: all "
+        "neurons, property minus control task. Best layer: a probe retrained on it alone."
     )
     return Table(caption="All properties", columns=tuple(heads), rows=tuple(rows), note=note)

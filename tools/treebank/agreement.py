@@ -32,7 +32,7 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
     p, spread = hits / n, Z * Z / n
     centre = (p + spread / 2) / (1 + spread)
     half = Z * math.sqrt(p * (1 - p) / n + spread / (4 * n)) / (1 + spread)
-    return centre - half, centre + half
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def pairs(reference: Path, other: Path) -> list[tuple[Token, Token]]:

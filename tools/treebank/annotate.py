@@ -46,8 +46,9 @@ def load_parser() -> Language:
 
     parser = spacy.load(MODEL)
     parser.add_pipe("one_sentence", before="parser")
+    tokenizer: Any = parser.tokenizer
     for case in lexicon.SPLIT_CASES:
-        parser.tokenizer.add_special_case("".join(case), [{"ORTH": part} for part in case])
+        tokenizer.add_special_case("".join(case), [{"ORTH": part} for part in case])
     return parser
 
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tree import UPOS, Sentence, TreebankError
+from tree import UPOS, Sentence, TreebankError, word_set
 
-DEPRELS = frozenset(
+DEPRELS = word_set(
     "acl advcl advmod amod appos aux case cc ccomp clf compound conj cop csubj dep det discourse "
     "dislocated expl fixed flat goeswith iobj list mark nmod nsubj nummod obj obl orphan parataxis "
-    "punct reparandum root vocative xcomp".split()
+    "punct reparandum root vocative xcomp"
 )
-SUBTYPES = frozenset(
+SUBTYPES = word_set(
     "acl:relcl advcl:relcl aux:pass cc:preconj compound:prt csubj:outer csubj:pass det:predet "
     "flat:foreign nmod:desc nmod:poss nmod:unmarked nsubj:outer nsubj:pass obl:agent "
-    "obl:unmarked".split()
+    "obl:unmarked"
 )
 XPOS_OF = {
     "ADJ": "JJ JJR JJS NNP",
@@ -35,7 +35,7 @@ XPOS_OF = {
     "VERB": "VB VBD VBG VBN VBP VBZ",
     "X": "FW LS AFX",
 }
-CHUNKS = frozenset("NP VP PP ADVP ADJP SBAR PRT INTJ CONJP LST".split())
+CHUNKS = word_set("NP VP PP ADVP ADJP SBAR PRT INTJ CONJP LST")
 
 
 def tree(s: Sentence) -> None:

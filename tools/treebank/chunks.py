@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from tree import NOMINAL, Sentence
+from tree import NOMINAL, Sentence, word_set
 
-PRENOMINAL = frozenset(
+PRENOMINAL = word_set(
     "det det:predet amod nummod compound nmod:poss nmod:desc advmod cc:preconj case punct "
-    "obl:unmarked nmod:unmarked fixed".split()
+    "obl:unmarked nmod:unmarked fixed"
 )
-NOUN_TAGS = frozenset("NN NNS NNP NNPS PRP CD EX WP DT WDT $".split())
-ARGUMENTS = frozenset("nsubj obj iobj obl nmod".split())
-NO_CHUNK = frozenset(". , : `` '' -LRB- -RRB-".split())
+ARGUMENTS = word_set("nsubj obj iobj obl nmod")
+NO_CHUNK = word_set(". , : `` '' -LRB- -RRB-")
 SIMPLE = {
     "PRP": "NP",
     "EX": "NP",
@@ -73,7 +72,8 @@ def _verb_groups(s: Sentence, kinds: list[tuple[str, int]]) -> None:
         while following := _next_verb(s, last):
             last = following
         if not _inverted(s, i, last):
-            for k in range(i, last + 1):
+            negated = s[i].xpos == "TO" and i > 1 and s[i - 1].form.lower() == "not"
+            for k in range(i - negated, last + 1):
                 kinds[k - 1] = ("VP", i)
         i = last + 1
 
@@ -154,7 +154,7 @@ def _left_edge(s: Sentence, head: int) -> int:
         k = first - 1
         if s[k].xpos != "POS" and _marker(s, k):
             break
-        if s[k].xpos == "POS" or s[k].deprel in ("cc",) and not _modifier_cc(s, k, head):
+        if s[k].xpos == "POS" or (s[k].deprel in ("cc",) and not _modifier_cc(s, k, head)):
             break
         if s[k].xpos in NO_CHUNK and not _between_modifiers(s, k, head):
             break
@@ -191,7 +191,7 @@ def _inside_noun_phrase(s: Sentence, adverb: int) -> bool:
     return form in DEGREE or s[adverb + 1].xpos not in ("DT", "PRP$", "PRP", "NNP")
 
 
-DEGREE = frozenset("about almost nearly only just roughly exactly quite around approximately".split())
+DEGREE = word_set("about almost nearly only just roughly exactly quite around approximately")
 
 
 def _modifier_cc(s: Sentence, k: int, head: int) -> bool:
@@ -218,8 +218,10 @@ def _join_coordinated(s: Sentence, kinds: list[tuple[str, int]]) -> None:
         span = range(i, items[-1] + 1)
         solid = all(
             kinds[k - 1][0] == "NP" or s[k].deprel in ("cc", "punct") for k in span
-        ) and not any(s[c].head == i and s[c].deprel in ("nmod", "acl", "acl:relcl") and c in span
-                      for c in s.ids())
+        ) and not any(
+            s[c].head == i and s[c].deprel in ("nmod", "acl", "acl:relcl") and c in span
+            for c in s.ids()
+        )
         if bare and solid:
             for k in span:
                 kinds[k - 1] = ("NP", i)
@@ -248,6 +250,9 @@ def _single(s: Sentence, i: int) -> tuple[str, int]:
         return ("PP" if _preposition(s, i) else "SBAR", i)
     if t.deprel == "mark" and t.xpos != "TO":
         return ("SBAR", i)
+    if t.deprel in ("aux", "aux:pass") or t.lemma == "not":
+        # Inverted auxiliaries, and "not" outside a verb group.
+        return ("O", 0)
     if t.xpos.startswith("VB"):
         return ("PP" if t.deprel == "case" else "VP", i)
     if t.upos == "ADJ":
@@ -257,12 +262,12 @@ def _single(s: Sentence, i: int) -> tuple[str, int]:
     return (SIMPLE.get(t.xpos, "NP" if t.upos in NOMINAL else "O"), i)
 
 
-PREPOSITIONS = frozenset(
+PREPOSITIONS = word_set(
     "about against at between by from in into of on through to toward towards under upon "
-    "with without".split()
+    "with without"
 )
 # These are prepositions before a gerund and conjunctions before a finite clause.
-EITHER = frozenset("after before for since until like than despite besides".split())
+EITHER = word_set("after before for since until like than despite besides")
 
 
 def _preposition(s: Sentence, mark: int) -> bool:
@@ -302,7 +307,7 @@ def _clausal(s: Sentence, adverb: int) -> bool:
     return s[adverb].upos == "PART" or s[adverb].form.lower() in CLAUSAL_ADVERBS
 
 
-CLAUSAL_ADVERBS = frozenset(
+CLAUSAL_ADVERBS = word_set(
     "also always already ever never often once still then now seldom rarely usually perhaps "
-    "here there merely".split()
+    "here there merely"
 )

@@ -8,39 +8,39 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tree import NOMINAL, Sentence
+from tree import NOMINAL, Sentence, word_set
 
 PREPOSITIONAL = ("prep", "agent", "dative")
 OBJECTS = ("pobj", "pcomp")
-LOCATIVE = frozenset(
+LOCATIVE = word_set(
     "here there where on off in out over away back home up down upstairs downstairs inside "
-    "outside abroad nearby together how".split()
+    "outside abroad nearby together how"
 )
 # Verbs whose wh-complement is an indirect question; after others "what" heads a free relative.
-INTERROGATIVE = frozenset(
+INTERROGATIVE = word_set(
     "ask wonder know tell explain decide remember understand see say show discover find guess "
-    "learn discuss describe determine forget care notice reveal believe surprise sure".split()
+    "learn discuss describe determine forget care notice reveal believe surprise sure"
 )
-SPEECH = frozenset(
+SPEECH = word_set(
     "say tell ask reply answer whisper call cry shout mutter order think suppose believe guess "
-    "know hope fear figure report announce add admit write note explain imagine".split()
+    "know hope fear figure report announce add admit write note explain imagine"
 )
 # Verbs whose object is the subject of the infinitive; after others it is a purpose clause.
-OBJECT_CONTROL = frozenset(
+OBJECT_CONTROL = word_set(
     "ask tell want expect allow force help order teach invite encourage persuade remind urge "
     "advise warn enable require cause get need like love prefer permit train beg let make have "
-    "see hear watch lead drive convince instruct press command trust consider find know".split()
+    "see hear watch lead drive convince instruct press command trust consider find know"
 )
 # Other verbs with an infinitive have a purpose clause: "I am writing to complain".
-CATENATIVE = OBJECT_CONTROL | frozenset(
+CATENATIVE = OBJECT_CONTROL | word_set(
     "try begin start seem appear hate hope refuse decide agree forget remember learn manage fail "
     "plan continue tend use go cease happen offer wish threaten choose mean regret intend attempt "
     "prove afford dare be deserve claim pretend struggle demand swear vow long prepare turn come "
     "say suppose work believe think report rumor schedule set design oblige bind proceed hesitate "
-    "bother care grow move promise".split()
+    "bother care grow move promise"
 )
 # Verbs of telling keep their person as an indirect object even without a direct object.
-TELLING = frozenset("tell ask show teach promise assure remind inform warn advise".split())
+TELLING = word_set("tell ask show teach promise assure remind inform warn advise")
 FIXED = {
     ("because", "of"): "case",
     ("according", "to"): "case",
@@ -60,10 +60,12 @@ FIXED = {
     ("no", "one"): "",
     ("more", "than"): "advmod",
     ("less", "than"): "advmod",
+    ("fewer", "than"): "advmod",
     ("rather", "than"): "",
 }
+COMPARED = (("more", "than"), ("less", "than"), ("fewer", "than"))
 SUBJECTS = ("nsubj", "nsubj:pass")
-QUANTITIES = frozenset("many most few several more half each some much less fewer best".split())
+QUANTITIES = word_set("many most few several more half each some much less fewer best")
 
 
 def convert(s: Sentence) -> None:
@@ -204,7 +206,7 @@ def copulas(s: Sentence) -> None:
 
 def _existential(s: Sentence, verb: int) -> None:
     for child in s.children(verb):
-        if s[child].deprel == "attr" and not s.has(verb, "nsubj"):
+        if s[child].deprel in ("attr", "dobj") and not s.has(verb, "nsubj"):
             s[child].deprel = "nsubj"
 
 
@@ -355,10 +357,8 @@ def relabel(s: Sentence) -> None:
             t.deprel = "acl"
         elif t.deprel == "obl:unmarked" and _called(s, i):
             t.deprel = "vocative"
-        elif t.deprel == "ccomp" and _run_on(s, i):
-            head = t.head
-            substitute(s, head, i)
-            s[head].deprel = "parataxis"
+        elif t.deprel in ("ccomp", "advcl") and _run_on(s, i):
+            _side_by_side(s, i)
         # A relative clause that modifies a clause, not a noun.
         elif t.deprel == "acl:relcl" and t.head and s[t.head].upos in ("VERB", "AUX", "ADJ"):
             t.deprel = "advcl:relcl"
@@ -396,8 +396,25 @@ def _run_on(s: Sentence, i: int) -> bool:
     head = s[i].head
     if not head or i > head or s.has(i, "mark") or s[head].lemma in SPEECH:
         return False
+    bare = s[i].xpos == "VB" and not s.has(i, "aux", "nsubj")
+    if s[i].deprel == "advcl" and not bare:
+        return False
     subject = s.has(head, "nsubj", "nsubj:pass", "expl") or s[head].xpos == "VB"
     return subject and any(s[k].xpos in (",", ":") for k in range(i, head))
+
+
+def _side_by_side(s: Sentence, first: int) -> None:
+    """Make the first of two clauses the head; a third after "and" makes a coordination."""
+    second = s[first].head
+    third = [c for c in s.children(second) if s[c].deprel == "conj" and c > second]
+    comma = any(s[k].xpos == "," for k in range(first, second))
+    joined = [
+        c for c in third if comma and s[c].xpos[:2] == s[second].xpos[:2] and s.has(second, "cc")
+    ]
+    substitute(s, second, first)
+    s[second].deprel = "conj" if joined else "parataxis"
+    for c in joined:
+        s[c].head = first
 
 
 def _is_told(s: Sentence, i: int) -> bool:
@@ -457,12 +474,12 @@ def _money(s: Sentence, sign: int) -> None:
     s[sign].upos = "SYM"
 
 
-MONTHS = frozenset(
-    "January February March April May June July August September October November December".split()
+MONTHS = word_set(
+    "January February March April May June July August September October November December"
 )
-TITLES = frozenset(
+TITLES = word_set(
     "Mr. Mrs. Ms. Dr. Prof. Professor Judge Uncle Aunt Captain President Doctor Grandpa "
-    "Minister Sir Lady Old General Queen King Prince Princess Lord".split()
+    "Minister Sir Lady Old General Queen King Prince Princess Lord"
 )
 
 
@@ -537,7 +554,7 @@ def free_relatives(s: Sentence) -> None:
         verb_object = deprel == "ccomp" and governor and s[governor].lemma not in INTERROGATIVE
         if verb_object and s[governor].upos not in ("VERB", "AUX"):
             verb_object = False
-        if not (nested or subject or verb_object) or i > clause and not s.has(clause, "cop"):
+        if not (nested or subject or verb_object) or (i > clause and not s.has(clause, "cop")):
             continue
         relation = "obj" if verb_object else "obl" if nested else deprel.replace("csubj", "nsubj")
         if relation == "nsubj:outer":
@@ -556,7 +573,7 @@ def _preposition(s: Sentence, clause: int) -> bool:
     )
 
 
-PREPOSITIONS = frozenset("of for in on with by about to from at against than".split())
+PREPOSITIONS = word_set("of for in on with by about to from at against than")
 
 
 def coordination(s: Sentence) -> None:
@@ -583,7 +600,7 @@ def multiword(s: Sentence) -> None:
         pair = (s[i].form.lower(), s[i + 1].form.lower())
         if pair not in FIXED:
             continue
-        if pair in (("more", "than"), ("less", "than")) and not _before_number(s, i + 2):
+        if pair in COMPARED and not _before_number(s, i + 2):
             continue
         if pair == ("so", "that") and s[i + 1].xpos != "IN":
             continue
@@ -627,7 +644,7 @@ def _fix(s: Sentence, i: int, deprel: str) -> None:
     target = top[-1] if deprel in ("case", "mark") and top else (top or [0])[0]
     if deprel == "mark" and i + 2 <= len(s.tokens) and s[i + 2].xpos == "TO":
         target = s[i + 2].head
-    if deprel == "advmod" and s[i].form.lower() in ("more", "less", "up"):
+    if deprel == "advmod" and s[i].form.lower() in ("more", "less", "fewer", "up"):
         target = i + 2
         if s[target].form == "$":
             target = i + 3
@@ -643,8 +660,8 @@ def _fix(s: Sentence, i: int, deprel: str) -> None:
     move(s, i + 1, i, "fixed")
 
 
-FUNCTION = frozenset("aux cop mark case cc".split())
-OWN = frozenset("conj cc fixed obl:unmarked".split())
+FUNCTION = word_set("aux cop mark case cc")
+OWN = word_set("conj cc fixed obl:unmarked")
 
 
 def settle(s: Sentence) -> None:
@@ -704,5 +721,11 @@ def after_tags(s: Sentence) -> None:
             t.deprel, t.xpos, t.upos = "advmod", "RB", "ADV"
         elif t.deprel == "obl" and t.upos == "ADV" and not s.has(i, "case"):
             t.deprel = "advmod"
+        elif t.deprel == "aux:pass" and t.head and s[t.head].xpos == "VBG":
+            # "has been teaching" is no passive.
+            t.deprel = "aux"
+            for child in s.children(t.head):
+                if s[child].deprel == "nsubj:pass":
+                    s[child].deprel = "nsubj"
         elif t.deprel == "cop" and t.lemma != "be":
             t.deprel = "aux"

@@ -74,8 +74,9 @@ def apply(sentences: list[Sentence], corrections: list[Correction]) -> int:
     for sent_id in {c.sent_id for c in first}:
         check.tree(by_id[sent_id])
         punctuation.attach(by_id[sent_id])
-        features.derive(by_id[sent_id])
-        chunks.derive(by_id[sent_id])
+    for sentence in sentences:
+        features.derive(sentence)
+        chunks.derive(sentence)
     # A corrector who read the automatic output quotes its value, not the newly derived one.
     for c in corrections:
         if c not in first:

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from tree import Sentence, Token
+from tree import Sentence, Token, word_set
 
 Feats = dict[str, str]
 
 SUBJECTS = ("nsubj", "nsubj:pass", "nsubj:outer")
-PLURALE_TANTUM = frozenset(
+PLURALE_TANTUM = word_set(
     "scissors trousers goggles glasses clothes headphones thanks regards belongings earnings "
     "headquarters outskirts surroundings congratulations pyjamas pajamas jeans tongs pliers "
-    "binoculars shorts remains".split()
+    "binoculars shorts remains"
 )
-GRADABLE_ADVERBS = frozenset(
-    "well long far late hard close soon little high fast early badly low deep".split()
+GRADABLE_ADVERBS = word_set(
+    "well long far late hard close soon little high fast early badly low deep"
 )
-ORDINAL_WORDS = frozenset(
-    "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth".split()
+ORDINAL_WORDS = word_set(
+    "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth"
 )
-NUMBER_WORDS = frozenset("hundred thousand million billion dozen".split())
 
 
 def _table(text: str) -> dict[str, Feats]:
@@ -42,8 +41,8 @@ PERSONAL = _table(
     they them their theirs themselves : Number=Plur|Person=3
     one oneself : Number=Sing|Person=3"""
 )
-OBJECT_FORMS = frozenset("me us him them 's".split())
-INDEPENDENT_POSSESSIVES = frozenset("mine ours yours hers theirs".split())
+OBJECT_FORMS = word_set("me us him them 's")
+INDEPENDENT_POSSESSIVES = word_set("mine ours yours hers theirs")
 DETERMINERS = _table(
     """the : Definite=Def|PronType=Art
     a an : Definite=Ind|PronType=Art
@@ -67,7 +66,7 @@ ADVERBS = _table(
     never nowhere neither : PronType=Neg
     once twice thrice : NumForm=Word|NumType=Mult"""
 )
-INDEFINITE_RELATIVES = frozenset("whoever whatever whichever whenever wherever whomever".split())
+INDEFINITE_RELATIVES = word_set("whoever whatever whichever whenever wherever whomever")
 
 
 def derive(sentence: Sentence) -> None:
@@ -246,9 +245,6 @@ def _imperative(s: Sentence, i: int) -> bool:
         helpers = [c for c in s.children(first) if s[c].deprel in ("aux", "cop")]
         verb = next((v for v in (first, *helpers) if s[v].xpos == "VB"), 0)
         return bool(verb) and _imperative(s, verb)
-    # "Don't overfill": the auxiliary is the imperative, the main verb an infinitive.
-    if clause == i and any(s[c].deprel == "aux" and c < i for c in s.children(i)):
-        return False
     return deprel in ("root", "parataxis") or (deprel == "ccomp" and not s.has(clause, "mark"))
 
 
@@ -293,9 +289,9 @@ def _agreement(s: Sentence, i: int) -> Feats:
     form = s[i].form.lower()
     if form == "was":
         found["Number"] = "Sing"
-    elif form in ("were", "are", "'re") and found["Person"] != "2":
-        found["Number"] = "Plur"
-    elif s[i].xpos == "VBP" and found == {"Number": "Sing", "Person": "3"}:
+    elif (form in ("were", "are", "'re") and found["Person"] != "2") or (
+        s[i].xpos == "VBP" and found == {"Number": "Sing", "Person": "3"}
+    ):
         found["Number"] = "Plur"
     return found
 
@@ -332,5 +328,3 @@ def _abbreviated(token: Token) -> bool:
     dotted = token.form.endswith(".") and form.isalpha() and token.upos != "PUNCT"
     unit = token.upos in ("NOUN", "SYM") and token.form in ("g", "kg", "km", "cm", "mm", "ml", "TV")
     return dotted or unit or (token.upos in ("NOUN", "ADV") and token.form in ("a.m.", "p.m."))
-
-

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tree import Sentence, Token
+from tree import Sentence, Token, word_set
 
-SPLIT_CASES = [("70", "°", "C"), ("it", "'d"), ("It", "'d")]
+SPLIT_CASES = [("I", "."), ("70", "°", "C"), ("it", "'d"), ("It", "'d")]
 
 UPOS_OF = {
     "CC": "CCONJ",
@@ -39,14 +39,10 @@ UPOS_OF = {
     "WRB": "ADV",
     "$": "SYM",
 }
-PUNCTUATION = frozenset(". , : `` '' -LRB- -RRB- HYPH NFP".split())
-PRONOUN_NOUNS = frozenset(
+PUNCTUATION = word_set(". , : `` '' -LRB- -RRB- HYPH NFP")
+PRONOUN_NOUNS = word_set(
     "something anything nothing everything somebody anybody nobody everybody someone anyone "
-    "everyone".split()
-)
-SUBORDINATORS = frozenset(
-    "that if because although though while since until unless whether as than before after once "
-    "whereas so for like lest till".split()
+    "everyone"
 )
 LEMMAS = {
     "an": "a",
@@ -115,10 +111,22 @@ def tags(s: Sentence) -> None:
 
 def _repair(s: Sentence, i: int) -> None:
     t, form = s[i], s[i].form.lower()
-    if form in PRONOUN_NOUNS:
+    if t.xpos in ("NNP", "NNPS") and t.form.islower():
+        t.xpos = "JJ" if t.deprel == "amod" else "NN" if t.xpos == "NNP" else "NNS"
+    if form in PRONOUN_NOUNS or form == "none" or (form == "one" and _no_one(s, i)):
         t.xpos = "NN"
-    elif form == "none" or (form == "one" and _no_one(s, i)):
-        t.xpos = "NN"
+    elif form.endswith(("self", "selves")) and form[:2] in (
+        "my",
+        "yo",
+        "hi",
+        "he",
+        "it",
+        "ou",
+        "th",
+    ):
+        t.xpos = "PRP"
+    elif form == "than":
+        t.xpos = "IN"
     elif form == "please" and t.xpos != "VB":
         t.xpos = "UH"
     elif form in ("n't", "not"):
@@ -129,13 +137,13 @@ def _repair(s: Sentence, i: int) -> None:
         t.xpos = "IN"
     elif form in ("mine", "ours", "yours", "hers", "theirs") and t.xpos != "NNP":
         t.xpos = "PRP"
+    elif form == "do" and t.xpos == "VBP" and t.deprel == "aux" and not _subject(s, t.head):
+        t.xpos = "VB"
     elif t.xpos in ("VBP", "VBD", "VBN") and t.deprel not in ("aux", "auxpass"):
         t.xpos = _verb_tag(s, i)
     elif form == "whose":
         t.xpos = "WP$"
-    elif form == "%":
-        t.xpos = "NN"
-    elif form == "°":
+    elif form == "%" or form == "°":
         t.xpos = "NN"
     elif form == "to" and t.xpos == "IN" and t.deprel == "aux":
         t.xpos = "TO"
@@ -154,11 +162,17 @@ def _verb_tag(s: Sentence, i: int) -> str:
     helpers = [s[c] for c in s.children(i) if s[c].deprel in ("aux", "auxpass") and c < i]
     lemmas = {h.lemma for h in helpers if h.xpos != "TO"}
     if not helpers:
+        if s[i].xpos == "VBP" and s[i].deprel == "ROOT" and not _subject(s, i):
+            return "VB"
         root = s[i].xpos == "VBN" and s[i].deprel == "ROOT" and s.has(i, "nsubj")
         return "VBD" if root else s[i].xpos
     if lemmas & {"have", "be"}:
         return "VBN" if s[i].xpos in ("VBD", "VBN") else s[i].xpos
     return "VB" if lemmas and s[i].xpos == "VBP" else s[i].xpos
+
+
+def _subject(s: Sentence, verb: int) -> bool:
+    return s.has(verb, "nsubj", "nsubjpass", "expl", "csubj", "csubjpass")
 
 
 def _no_one(s: Sentence, i: int) -> bool:
@@ -176,7 +190,9 @@ def upos(s: Sentence, i: int) -> str:
         return "AUX" if helper else "VERB"
     if t.xpos == "RB" and t.form.lower() in ("n't", "not"):
         return "PART"
-    if t.xpos == "NN" and (form in PRONOUN_NOUNS or form == "none" or (form == "one" and _no_one(s, i))):
+    if t.xpos == "NN" and (
+        form in PRONOUN_NOUNS or form == "none" or (form == "one" and _no_one(s, i))
+    ):
         return "PRON"
     if t.xpos == "IN":
         return _adposition(s, i)
@@ -197,7 +213,7 @@ def _adposition(s: Sentence, i: int) -> str:
 def words(s: Sentence) -> None:
     """Give every token its final UPOS and its lemma."""
     for i in s.ids():
-        t = s[i]
+        t, form = s[i], s[i].form.lower()
         if t.xpos == "IN" and t.deprel == "advmod" and not s.has(i, "fixed"):
             t.xpos = "RB"
         if t.xpos in ("DT", "PDT", "WDT", "CC") and t.deprel == "cc:preconj":
@@ -210,6 +226,8 @@ def words(s: Sentence) -> None:
             t.xpos = "DT"
         t.upos = upos(s, i)
         t.lemma = lemma(s, i)
+        if form == "'d" and t.lemma == "have":
+            t.xpos = "VBD"
 
 
 def lemma(s: Sentence, i: int) -> str:
@@ -233,7 +251,21 @@ def lemma(s: Sentence, i: int) -> str:
         return LEMMAS[form]
     if form == "i":
         return "I"
-    if t.xpos in ("NN", "JJ", "RB", "PRP", "PRP$", "DT", "WDT", "WP", "WRB", "IN", "CC", "UH", "RP"):
+    if t.xpos in (
+        "NN",
+        "JJ",
+        "RB",
+        "PRP",
+        "PRP$",
+        "DT",
+        "WDT",
+        "WP",
+        "WRB",
+        "IN",
+        "CC",
+        "UH",
+        "RP",
+    ):
         return form
     return _unabbreviated(t)
 
@@ -247,7 +279,11 @@ def _verb_lemma(s: Sentence, i: int, form: str) -> str:
         return AUXILIARIES[form]
     if form == "'s":
         follower = s[s[i].head] if s[i].head else s[i]
-        perfect = s[i].deprel == "aux" and follower.xpos == "VBN"
+        been = any(s[c].form.lower() == "been" for c in s.children(s[i].head))
+        been = been or follower.form.lower() == "been"
+        perfect = s[i].deprel in ("aux", "aux:pass") and (
+            been or (s[i].deprel == "aux" and follower.xpos == "VBN")
+        )
         return "have" if perfect else "be"
     if form == "'d":
         follower = s[s[i].head] if s[i].head else s[i]

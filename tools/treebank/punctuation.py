@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tree import Sentence
 
 
@@ -10,8 +12,10 @@ def attach(sentence: Sentence) -> None:
     from udapi.block.ud.fixpunct import FixPunct
     from udapi.core.root import Root
 
-    root = Root()
-    nodes = [root.create_child(form=t.form, lemma=t.lemma, upos=t.upos) for t in sentence.tokens]
+    root: Any = Root()
+    nodes: list[Any] = [
+        root.create_child(form=t.form, lemma=t.lemma, upos=t.upos) for t in sentence.tokens
+    ]
     for node, token in zip(nodes, sentence.tokens, strict=True):
         node.xpos, node.deprel = token.xpos, token.deprel
     _free(sentence)

@@ -6,10 +6,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-UPOS = frozenset(
-    "ADJ ADP ADV AUX CCONJ DET INTJ NOUN NUM PART PRON PROPN PUNCT SCONJ SYM VERB X".split()
-)
-NOMINAL = frozenset("NOUN PROPN PRON NUM SYM".split())
+
+def word_set(text: str) -> frozenset[str]:
+    """Return the words of a string as a set; long lists read best that way."""
+    return frozenset(text.split())
+
+
+UPOS = word_set("ADJ ADP ADV AUX CCONJ DET INTJ NOUN NUM PART PRON PROPN PUNCT SCONJ SYM VERB X")
+NOMINAL = word_set("NOUN PROPN PRON NUM SYM")
 
 
 class TreebankError(ValueError):
@@ -114,7 +118,8 @@ def read(path: Path) -> Iterator[Sentence]:
 
 
 def _token(cells: list[str]) -> Token:
-    misc = dict(item.partition("=")[::2] for item in cells[9].split("|"))
-    head = int(cells[6]) if cells[6].isdigit() else 0
-    chunk, space = misc.get("Chunk", "O"), misc.get("SpaceAfter") != "No"
-    return Token(*cells[1:6], head, cells[7], chunk, space)
+    _, form, lemma, upos, xpos, feats, head, deprel, _, misc = cells
+    chunk = next((m[6:] for m in misc.split("|") if m.startswith("Chunk=")), "O")
+    space = "SpaceAfter=No" not in misc.split("|")
+    number = int(head) if head.isdigit() else 0
+    return Token(form, lemma, upos, xpos, feats, number, deprel, chunk, space)
