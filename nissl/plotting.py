@@ -267,7 +267,7 @@ def _classes() -> tuple[type[Figure], type[Axes]]:
 
                 def label(tick: float, _: int | None) -> str:
                     low, high = axis.get_view_interval()
-                    wide = high > 60 * max(low, 1e-300)
+                    wide = high > 300 * max(low, 1e-300)
                     first = f"{tick:e}"[0]
                     return f"{tick:,.6g}" if first == "1" or not wide else ""
 

@@ -143,10 +143,17 @@ def load_result(folder: str | os.PathLike[str]) -> Result:
         )
     arrays: dict[str, np.ndarray] = {}
     if (source / "arrays.safetensors").exists():
+        from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
-        arrays = load_file(source / "arrays.safetensors")
-    result = _decode(tree["result"], source, arrays)
+        try:
+            arrays = load_file(source / "arrays.safetensors")
+        except SafetensorError as error:
+            raise StoreError(
+                f"arrays.safetensors is damaged ({error}); run the analysis again",
+                where=f"{source}",
+            ) from None
+    result = _decode(tree.get("result"), source, arrays)
     if not isinstance(result, Result):
         raise StoreError("result.json holds no result; run the analysis again", where=f"{source}")
     return result
@@ -208,6 +215,10 @@ def _decode(value: Any, source: Path, arrays: Mapping[str, np.ndarray]) -> Any:
         except FileNotFoundError:
             raise StoreError(
                 f"{name}.parquet is missing; run the analysis again", where=f"{source}"
+            ) from None
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise StoreError(
+                f"{name}.parquet is damaged ({error}); run the analysis again", where=f"{source}"
             ) from None
     if "$map" in value:
         return {key: _decode(item, source, arrays) for key, item in value["$map"]}

@@ -33,7 +33,11 @@ def cut_texts(draw):
 def test_align_is_sharing_a_character(case):
     words, pieces, special = case
     want = [
-        [i for i, (a, b) in enumerate(pieces) if not special[i] and set(range(a, b)) & set(range(*w))]
+        [
+            i
+            for i, (a, b) in enumerate(pieces)
+            if not special[i] and set(range(a, b)) & set(range(*w))
+        ]
         for w in words
     ]
     empty = [i for i, found in enumerate(want) if not found]
@@ -94,5 +98,5 @@ def test_words_in_one_subword_share_it():
 def test_normaliser_that_drops_a_word(tmp_path):
     # A lone combining accent is stripped by BERT's normaliser: nothing is left of the word.
     corpus = tiny.corpus(("The cat sat .", "The \u0301 sat ."), name="odd")
-    with pytest.raises(InputError, match='^odd.txt:2: word 2 "\u0301" yields no subword'):
+    with pytest.raises(InputError, match=r'^odd.txt:2: word 2 "\u0301" yields no subword'):
         extract(corpus, tiny.loaded("bert"), tmp_path / "store", progress=False)

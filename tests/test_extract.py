@@ -67,7 +67,9 @@ def test_minilm_equals_plain_forward_pass():
         np.testing.assert_allclose(store[name], values, **CLOSE)
 
 
-@pytest.mark.parametrize(("kind", "norm"), [("gpt2", "ln_f"), ("llama", "norm"), ("t5", "final_layer_norm")])
+@pytest.mark.parametrize(
+    ("kind", "norm"), [("gpt2", "ln_f"), ("llama", "norm"), ("t5", "final_layer_norm")]
+)
 def test_last_hidden_site_is_the_last_block_by_module(kind, norm):
     model, corpus = tiny.loaded(kind), tiny.corpus()
     store = extract(corpus, model, progress=False)
@@ -99,7 +101,9 @@ def test_mlp_and_head_sites_equal_hooks_by_hand(kind):
             key = f"{name}.{i + 1}"
             part = model.model.get_submodule(path.format(i))
             handles.append(
-                part.register_forward_pre_hook(lambda m, a, key=key: seen.update({key: a[0].clone()}))
+                part.register_forward_pre_hook(
+                    lambda m, a, key=key: seen.update({key: a[0].clone()})
+                )
             )
     for sentence in corpus:
         _, spans, special = tiny.alone(model, sentence.text)
@@ -126,7 +130,9 @@ def test_batch_size_order_and_padding_do_not_matter(kind):
     back = tiny.corpus(tiny.SENTENCES[::-1])
     other = extract(back, model, batch_tokens=100, progress=False).matrix()
     bounds = np.cumsum([0, *(len(s.split()) for s in tiny.SENTENCES)])
-    order = np.concatenate([np.arange(a, b) for a, b in reversed([*zip(bounds, bounds[1:], strict=False)])])
+    order = np.concatenate(
+        [np.arange(a, b) for a, b in reversed([*zip(bounds, bounds[1:], strict=False)])]
+    )
     near(other, base[order])
 
 
@@ -143,7 +149,9 @@ class _InPlace(torch.nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.parts = torch.nn.Sequential(torch.nn.Identity(), torch.nn.Linear(4, 4), torch.nn.Tanh())
+        self.parts = torch.nn.Sequential(
+            torch.nn.Identity(), torch.nn.Linear(4, 4), torch.nn.Tanh()
+        )
         self.more = torch.nn.Identity()
 
     def forward(self, x):
@@ -231,7 +239,9 @@ def long_corpus() -> Corpus:
 
 
 def test_long_sentence_is_an_error_that_says_what_to_do():
-    with pytest.raises(InputError, match=r'^long.txt:2: sentence "long-1" has \d+ subwords, the model takes 64') as caught:
+    with pytest.raises(
+        InputError, match=r'^long.txt:2: sentence "long-1" has \d+ subwords, the model takes 64'
+    ) as caught:
         extract(long_corpus(), tiny.loaded("bert"), progress=False)
     assert "--on-long window" in str(caught.value)
 
@@ -334,9 +344,7 @@ def test_interrupted_run_goes_on_and_ends_the_same(tmp_path, monkeypatch, stop):
     with pytest.raises(StoreError, match="unfinished; run it again"):
         Activations.open(out)
     again = []
-    monkeypatch.setattr(
-        module, "write_shard", lambda f, i, t: (again.append(i), real(f, i, t))[1]
-    )
+    monkeypatch.setattr(module, "write_shard", lambda f, i, t: (again.append(i), real(f, i, t))[1])
     extract(corpus, model, out, progress=False)
     shards = len(list((tmp_path / "whole").glob("shard-*.safetensors")))
     assert shards > 3
@@ -406,14 +414,26 @@ def test_other_settings_are_refused_and_named(tmp_path):
     before = files_of(out)
     cases = [
         ({"pooling": "mean"}, model, corpus, "pooling: last → mean"),
-        ({"sites": ["mlp"]}, model, corpus, r"sites: hidden.0…hidden.3 \(4\) → mlp.1, mlp.2, mlp.3"),
+        (
+            {"sites": ["mlp"]},
+            model,
+            corpus,
+            r"sites: hidden.0…hidden.3 \(4\) → mlp.1, mlp.2, mlp.3",
+        ),
         ({}, tiny.loaded("distilbert"), corpus, "model: .*bert → .*distilbert"),
         ({}, model, tiny.corpus(tiny.SENTENCES[:3]), "another text of the corpus"),
-        ({}, load_model(tiny.folder("bert"), dtype="bfloat16"), corpus, "dtype: float32 → bfloat16"),
+        (
+            {},
+            load_model(tiny.folder("bert"), dtype="bfloat16"),
+            corpus,
+            "dtype: float32 → bfloat16",
+        ),
         ({}, load_model(tiny.folder("bert"), random_init=True), corpus, "another model"),
     ]
     for options, other, text, message in cases:
-        with pytest.raises(StoreError, match=f"^{out}: holds an extraction with other settings.*{message}"):
+        with pytest.raises(
+            StoreError, match=f"^{out}: holds an extraction with other settings.*{message}"
+        ):
             extract(text, other, out, progress=False, **options)
     assert files_of(out) == before
 
@@ -442,11 +462,18 @@ def test_tokenizer_that_pads_and_truncates_by_itself(tmp_path):
     path = folder / "tokenizer.json"
     settings = json.loads(path.read_text())
     settings["truncation"] = {
-        "direction": "Right", "max_length": 6, "strategy": "LongestFirst", "stride": 0
+        "direction": "Right",
+        "max_length": 6,
+        "strategy": "LongestFirst",
+        "stride": 0,
     }
     settings["padding"] = {
-        "strategy": {"Fixed": 30}, "direction": "Left", "pad_to_multiple_of": None,
-        "pad_id": 0, "pad_type_id": 0, "pad_token": "[PAD]",
+        "strategy": {"Fixed": 30},
+        "direction": "Left",
+        "pad_to_multiple_of": None,
+        "pad_id": 0,
+        "pad_type_id": 0,
+        "pad_token": "[PAD]",
     }
     path.write_text(json.dumps(settings))
     corpus = tiny.corpus()
@@ -465,7 +492,9 @@ def test_other_labels_take_no_forward_pass(tmp_path, monkeypatch):
     first = extract(corpus, model, out, progress=False)
     values, times = first.matrix(), {p.name: p.stat().st_mtime_ns for p in out.glob("shard-*")}
     monkeypatch.setattr(module, "_run", None)  # calling it would fail
-    other = corpus.with_column("case", [w[0].isupper() and "up" or "low" for w in corpus.tokens["form"]])
+    other = corpus.with_column(
+        "case", [(w[0].isupper() and "up") or "low" for w in corpus.tokens["form"]]
+    )
     other = other.with_splits(seed=3)
     second = extract(other, model, out, progress=False)
     assert second.labels == ("tag", "case")
@@ -541,7 +570,9 @@ def test_lock_of_a_killed_writer_does_not_hold(tmp_path):
 
 def test_foreign_folder_and_file_are_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
-    with pytest.raises(StoreError, match=r"neither empty nor an activation store \(it holds thesis.tex"):
+    with pytest.raises(
+        StoreError, match=r"neither empty nor an activation store \(it holds thesis.tex"
+    ):
         extract(tiny.corpus(), tiny.loaded("bert"), tmp_path, progress=False)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
     with pytest.raises(StoreError, match="is a file"):

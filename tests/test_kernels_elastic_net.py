@@ -187,7 +187,7 @@ def test_separable_classes():
 
 
 def test_a_class_of_one_token_and_a_class_of_none():
-    X, y, C = problem(n=150)
+    X, y, _ = problem(n=150)
     y = y.copy()
     y[y == 3] = 2
     y[10] = 3
@@ -249,9 +249,7 @@ def test_label_sorted_rows_give_the_same_weights():
     X, y, C = problem(n=800, d=60, uneven=True)
     order = np.argsort(y, kind="stable")
     one = fit_elastic_net(X, y, C, l1=5e-3, l2=5e-3, tol=1e-6)
-    other = fit_elastic_net(
-        np.asfortranarray(X[order]), y[order], C, l1=5e-3, l2=5e-3, tol=1e-6
-    )
+    other = fit_elastic_net(np.asfortranarray(X[order]), y[order], C, l1=5e-3, l2=5e-3, tol=1e-6)
     assert other.objective == pytest.approx(one.objective, rel=2e-6)
     assert np.abs(one.coef - other.coef).max() < 2e-3
     strong = np.abs(one.coef) > 2e-3

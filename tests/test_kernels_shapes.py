@@ -1,4 +1,4 @@
-"""Shapes written in the kernels' signatures are really checked in tests (and cost users nothing)."""
+"""Shapes in the kernels' signatures are really checked in tests, and cost users nothing."""
 
 from __future__ import annotations
 

@@ -261,6 +261,15 @@ def test_every_result_has_its_sentences_and_figure(outcome: StudyOutcome, page: 
         assert len(pictures) == len(found.results()) + 1
 
 
+def test_ablation_table_is_in_order_and_in_plain_numbers(outcome: StudyOutcome) -> None:
+    ablation = next(b for b in blocks(outcome.properties["tag"]) if b.title.startswith("Best"))
+    (table,) = ablation.tables
+    assert [row[:4] for row in table.rows[:3]] == [
+        ("retrain", kind, "1", "3.3") for kind in ("best", "random", "worst")
+    ]
+    assert ("retrain", "all", "30", "100.0") in [row[:4] for row in table.rows]
+
+
 def test_what_was_left_out_is_on_the_page(page: Page) -> None:
     assert page.seen.count("tokens of class RARE (fewer than 5 training tokens) : 17") == 2
     assert "words cut by the model's limit : 23" in page.seen

@@ -16,7 +16,15 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import (
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
 
 from nissl.corpus import Corpus, Sentence, build_corpus
 from nissl.corpus.corpus import joined
@@ -46,7 +54,9 @@ def corpus(sentences: tuple[str, ...] = SENTENCES, name: str = "tiny") -> Corpus
     for i, sentence in enumerate(sentences):
         words = sentence.split()
         text, spans = joined(words)
-        rows.append(Sentence(f"{name}-{i}", text, tuple(words), tuple(spans), f"{name}.txt:{i + 1}"))
+        rows.append(
+            Sentence(f"{name}-{i}", text, tuple(words), tuple(spans), f"{name}.txt:{i + 1}")
+        )
         tags += [TAGS.get(word, "WORD") for word in words]
     return build_corpus(name, rows, {"tag": tags}, labels=["tag"])
 
@@ -90,7 +100,9 @@ def tokenizer(kind: str) -> Any:
         made.post_processor = processors.TemplateProcessing(single="[CLS] $A", special_tokens=ends)
     else:
         made.post_processor = processors.ByteLevel(trim_offsets=False)
-    names = {"unk_token": "[UNK]"} if kind == "gpt2" else {"unk_token": "[UNK]", "pad_token": "[PAD]"}
+    names = (
+        {"unk_token": "[UNK]"} if kind == "gpt2" else {"unk_token": "[UNK]", "pad_token": "[PAD]"}
+    )
     return transformers.PreTrainedTokenizerFast(
         tokenizer_object=made, model_max_length=LENGTH, **names
     )
@@ -184,7 +196,9 @@ def copy_folder(kind: str, target: Path) -> Path:
     return target
 
 
-def alone(model: LoadedModel, text: str, **options: Any) -> tuple[Any, list[tuple[int, int]], list[int]]:
+def alone(
+    model: LoadedModel, text: str, **options: Any
+) -> tuple[Any, list[tuple[int, int]], list[int]]:
     """Run one sentence by itself; return the output, and its subwords' spans and special mask."""
     given = model.tokenizer(
         text, return_offsets_mapping=True, return_special_tokens_mask=True, return_tensors="pt"

@@ -16,7 +16,7 @@ from nissl.errors import InputError, SettingError
 from nissl.kernels._newton import State
 from nissl.kernels.checks import check_labels, check_matrix, check_penalty, neuron_major
 from nissl.kernels.dense import fit_dense, minimise_split
-from nissl.kernels.fit import Fit, certify, predict_scores
+from nissl.kernels.fit import Fit, certify, one_thread, predict_scores
 
 __all__ = ["Fit", "elastic_net_path", "fit_elastic_net", "predict_scores"]
 
@@ -64,7 +64,8 @@ def fit_elastic_net(
         NaN, wrong lengths, one class, negative penalties.
     """
     state = _prepare(X, y, n_classes, sample_weight, l1=l1, l2=l2)
-    return _solve(state, l1, l2, start=start, tol=tol, max_iter=max_iter, time_limit=time_limit)
+    with one_thread():
+        return _solve(state, l1, l2, start=start, tol=tol, max_iter=max_iter, time_limit=time_limit)
 
 
 def elastic_net_path(
@@ -87,7 +88,8 @@ def elastic_net_path(
     fits: dict[int, Fit] = {}
     last: Fit | None = None
     for i in sorted(range(len(pairs)), key=lambda i: (-pairs[i][0], -pairs[i][1])):
-        last = _solve(state, *pairs[i], start=last, tol=tol, max_iter=max_iter, time_limit=None)
+        with one_thread():
+            last = _solve(state, *pairs[i], start=last, tol=tol, max_iter=max_iter, time_limit=None)
         fits[i] = last
     return [fits[i] for i in range(len(pairs))]
 

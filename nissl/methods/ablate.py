@@ -17,7 +17,6 @@ from nissl.methods.evaluate import (
     RETRAIN_L2,
     check_sizes,
     correct_masked,
-    correct_of,
     correct_retrained,
     estimate,
     majority_accuracy,
@@ -149,6 +148,7 @@ def ablate(
             jobs.append((mode, "bottom", k, 0, np.sort(ranking.bottom(k))))
             for i, chosen in enumerate(random_sets(task.n_neurons, k, draws, seed)):
                 jobs.append((mode, "random", k, i, chosen))
+        jobs.append((mode, "all", task.n_neurons, 0, np.arange(task.n_neurons)))
 
     def run(job: tuple[str, str, int, int, np.ndarray]) -> np.ndarray:
         mode, _, _, _, neurons = job
@@ -170,11 +170,7 @@ def ablate(
                     if job[0] == mode and job[1] == kind and job[2] == k
                 ]
                 rows.append(_row(task, mode, kind, k, np.stack(picked), seed))
-        whole = (
-            correct_of(task.test, probe.coef, probe.intercept)
-            if mode == "mask"
-            else correct_retrained(task, np.arange(task.n_neurons), l2=l2)
-        )
+        whole = next(right[i] for i, job in enumerate(jobs) if job[0] == mode and job[1] == "all")
         rows.append(_row(task, mode, "all", task.n_neurons, whole[None, :], seed))
     return Ablation(
         provenance=Provenance(

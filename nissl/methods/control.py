@@ -20,12 +20,17 @@ from nissl.methods.evaluate import (
 from nissl.methods.minimal import MinimalSet
 from nissl.methods.probe import ProbeResult, fit_probe
 from nissl.methods.task import SPLITS, Task
+from nissl.parallel import map_tasks
 from nissl.results import Provenance, Result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["Selectivity", "control_task", "selectivity"]
+
+
+CONTROL_TOL = 1e-2
+"""Relative gap of the control's fit, of which only the accuracy is used."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -119,26 +124,35 @@ def selectivity(
     interval covers them. As many random neurons as the smallest set stand beside it.
     """
     controls = [control_task(task, seed=s) for s in seeds]
-    rows = []
-    all_right = correct_of(task.test, probe.coef, probe.intercept)
-    all_control = []
-    for other in controls:
-        fit = fit_probe(other, l1=probe.l1, l2=probe.l2, seed=seed)
-        all_control.append(correct_of(other.test, fit.coef, fit.intercept))
-    rows.append(
-        _row(task, "all neurons", task.n_neurons, all_right[None], np.stack(all_control), seed)
-    )
-    for row in minimal.sets.sort("delta").iter_rows(named=True):
-        chosen = np.sort(minimal.members(row["delta"]))
-        right = correct_retrained(task, chosen, l2=l2)
-        ctrl = [correct_retrained(other, chosen, l2=l2) for other in controls]
-        name = f"minimal set (δ = {row['delta']:g})"
-        rows.append(_row(task, name, len(chosen), right[None], np.stack(ctrl), seed))
+
+    def whole(other: Task) -> np.ndarray:
+        fit = fit_probe(other, l1=probe.l1, l2=probe.l2, tol=CONTROL_TOL, seed=seed)
+        return correct_of(other.test, fit.coef, fit.intercept)
+
+    def subset(job: tuple[Task, np.ndarray]) -> np.ndarray:
+        return correct_retrained(job[0], job[1], l2=l2)
+
+    deltas = minimal.sets.sort("delta")["delta"].to_list()
     k = min(minimal.sets["k"].to_list())
-    sets = random_sets(task.n_neurons, k, 3, seed)
-    right = np.stack([correct_retrained(task, s, l2=l2) for s in sets])
-    ctrl = [correct_retrained(other, s, l2=l2) for other in controls for s in sets]
-    rows.append(_row(task, "random neurons", k, right, np.stack(ctrl), seed))
+    rival = random_sets(task.n_neurons, k, 3, seed)
+    groups = [[np.sort(minimal.members(delta))] for delta in deltas] + [rival]
+    names = [*(f"minimal set (δ = {delta:g})" for delta in deltas), "random neurons"]
+    jobs: list[tuple[Task, np.ndarray | None]] = [(other, None) for other in controls]
+    jobs += [(one, chosen) for group in groups for one in (task, *controls) for chosen in group]
+    right = map_tasks(
+        lambda job: whole(job[0]) if job[1] is None else subset((job[0], job[1])),
+        jobs,
+        description=f"{task.name}: selectivity",
+    )
+    own = correct_of(task.test, probe.coef, probe.intercept)
+    n = len(controls)
+    rows = [_row(task, "all neurons", task.n_neurons, own[None], np.stack(right[:n]), seed)]
+    at = n
+    for name, group in zip(names, groups, strict=True):
+        mine = np.stack(right[at : at + len(group)])
+        other = np.stack(right[at + len(group) : at + len(group) * (1 + n)])
+        rows.append(_row(task, name, len(group[0]), mine, other, seed))
+        at += len(group) * (1 + n)
     known = set(task.train.form.tolist())
     return Selectivity(
         provenance=Provenance(

@@ -122,7 +122,7 @@ def minimal_set(
     """Retrain on growing top-k until dev accuracy is within δ points of all neurons.
 
     Sizes grow by ``growth`` from .25 % of the neurons; the first size that suffices and the one
-    before it are then bisected to 3 % of k. Dev accuracy is noisy in k, so the size is that of a
+    before it are then narrowed by thirds to 3 % of k. Dev accuracy is noisy in k, so the size is that of a
     crossing, not a proven minimum. Durrani et al. 2020, section 3.2.
 
     Parameters
@@ -139,11 +139,12 @@ def minimal_set(
     d = task.n_neurons
     seen: dict[int, float] = {}
 
-    def dev(k: int) -> float:
-        if k not in seen:
-            neurons = np.sort(ranking.top(k))
-            seen[k] = float(correct_retrained(task, neurons, "dev", l2=l2).mean())
-        return seen[k]
+    def look(sizes: Sequence[int]) -> None:
+        new = [k for k in sizes if k not in seen]
+        right = map_tasks(
+            lambda k: correct_retrained(task, np.sort(ranking.top(k)), "dev", l2=l2), new
+        )
+        seen.update((k, float(ok.mean())) for k, ok in zip(new, right, strict=True))
 
     everything = np.arange(d)
     fit = retrain(task, everything, l2=l2)
@@ -155,17 +156,23 @@ def minimal_set(
     for delta in sorted(deltas, reverse=True):
         goal = all_dev - delta / 100
         low, high = 0, d
-        for k in sizes:
-            if dev(k) >= goal:
-                high = k
+        # Two sizes at a time, whatever the number of workers: the sizes tried, and with them the
+        # result, must not depend on the machine.
+        for i in range(0, len(sizes), 2):
+            pair = sizes[i : i + 2]
+            look(pair)
+            enough = [k for k in pair if seen[k] >= goal]
+            low = max([low, *(k for k in pair if not enough or k < enough[0])])
+            if enough:
+                high = enough[0]
                 break
-            low = k
         while high - low > max(1, math.floor(0.03 * high)):
-            middle = (low + high) // 2
-            if dev(middle) >= goal:
-                high = middle
-            else:
-                low = middle
+            third = (high - low) / 3
+            pair = sorted({low + max(1, round(third)), low + max(1, round(2 * third))})
+            look(pair)
+            enough = [k for k in pair if seen[k] >= goal]
+            low = max([low, *(k for k in pair if not enough or k < enough[0])])
+            high = min([high, *enough])
         found[delta] = high
     rows = [
         _set_row(task, ranking, delta, found[delta], seen[found[delta]], draws, l2, seed)

@@ -172,12 +172,13 @@ def load_model(
         # Whatever goes wrong inside the libraries, the user hears one sentence about the model.
         try:
             config = AutoConfig.from_pretrained(target, **common)
+            # Building a model notes its dtype in the configuration: read what was stored first.
+            stored = getattr(config, "dtype", None) or torch.float32
             part = "tokenizer"
             tokenizer = AutoTokenizer.from_pretrained(target, use_fast=True, **common)
             part = "model"
             if random_init:
                 whole = AutoModel.from_config(config, trust_remote_code=False, dtype=torch.float32)
-                stored = getattr(config, "dtype", None) or torch.float32
                 whole = whole.to(stored if wanted == "auto" else wanted)
             else:
                 whole, info = AutoModel.from_pretrained(

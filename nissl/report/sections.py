@@ -30,6 +30,7 @@ __all__ = ["Block", "blocks", "sharing_block"]
 ALPHA = 0.05
 MOST_PAIRS = 200
 MOST_NAMES = 60
+KINDS = {"top": "best", "random": "random", "bottom": "worst", "all": "all"}
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,8 @@ def _ranking(findings: PropertyFindings) -> Block:
     figure = picture(
         lambda: ranking.plot(new_axes(None)),
         alt=f"{findings.name}: score of the best neurons by rank",
-        caption="Largest score over labels, by rank.",
+        caption="Largest score over labels, by rank; it rises again where the next neurons of "
+        "another label enter.",
     )
     return Block(
         title="Ranking",
@@ -178,13 +180,13 @@ def _ablation(findings: PropertyFindings) -> Block:
         if how in present
     )
     table = make_table(
-        ablation.table.sort("how", "k", "kind", descending=[True, False, False]),
+        ablation.table.sort("how", "k", maintain_order=True, descending=[True, False]),
         "Accuracy of kept neurons (test)",
         (
             text("how", "how"),
-            text("kind", "neurons"),
+            Column("neurons", lambda row: KINDS[row["kind"]], False),
             count("k", "k"),
-            Column("%", lambda row: f"{row['percent']:.2g}"),
+            Column("%", lambda row: f"{row['percent']:.{2 if row['percent'] < 1 else 1}f}"),
             interval("accuracy", "accuracy [95% interval]"),
             count("draws", "draws"),
         ),
