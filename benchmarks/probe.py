@@ -11,6 +11,7 @@ import argparse
 import json
 import time
 import warnings
+from typing import Any
 
 from nissl.parallel import set_threads
 
@@ -67,7 +68,7 @@ def main() -> None:
     print(json.dumps(figures))
 
 
-def _saga(X, y, n, l1, best, *, quick):
+def _saga(X: Any, y: Any, n: int, l1: float, best: float, *, quick: bool):
     """Return CPU seconds, relative gap to the best objective, and passes of the last budget."""
     import numpy as np
     from sklearn.linear_model import LogisticRegression
@@ -86,9 +87,11 @@ def _saga(X, y, n, l1, best, *, quick):
             warnings.simplefilter("ignore")
             peer.fit(C, y)
         seconds = time.process_time() - began
-        W = peer.coef_
-        logits = W @ X.T + peer.intercept_[:, None]
-        loss = -float(log_softmax(logits)[y, np.arange(n)].mean())
+        W: Any = peer.coef_
+        bias: Any = peer.intercept_
+        logits = W @ X.T + bias[:, None]
+        logp = np.asarray(log_softmax(logits))
+        loss = -float(logp[y, np.arange(n)].mean())
         value = loss + l1 * float(np.abs(W).sum()) + 0.5 * l1 * float((W**2).sum())
         gap = value / best - 1
         if gap <= TOLERANCE or (quick and seconds > 12):

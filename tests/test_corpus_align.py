@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import tiny_models as tiny
@@ -18,10 +20,10 @@ def cut_texts(draw):
     """Word spans apart or touching, and subword spans that cut the same text elsewhere."""
     length = draw(st.integers(1, 24))
     edges = sorted(draw(st.sets(st.integers(0, length), min_size=2, max_size=9)))
-    words = [(a, b) for a, b in zip(edges, edges[1:], strict=False) if draw(st.booleans())]
+    words = [(a, b) for a, b in itertools.pairwise(edges) if draw(st.booleans())]
     cuts = sorted(draw(st.sets(st.integers(0, length), min_size=2, max_size=12)))
     pieces, special = [], []
-    for a, b in zip(cuts, cuts[1:], strict=False):
+    for a, b in itertools.pairwise(cuts):
         # Byte-level tokens of one character all have its span; added tokens have an empty one.
         for _ in range(draw(st.integers(1, 2))):
             pieces.append((a, b))

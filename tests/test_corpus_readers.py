@@ -73,7 +73,7 @@ def test_conllu(tmp_path):
     assert first.words == ("I", "do", "n't", "know", "Ann", "'s", "10 000", "files", ".")
     assert [first.text[a:b] for a, b in first.offsets] == list(first.words)
     assert first.where == f"{tmp_path}/x.conllu:1"
-    # No text comment: made of forms and SpaceAfter. Words that the fused form does not show share it.
+    # No text comment: made of forms and SpaceAfter. Words that the fused form hides share it.
     assert second.text == "zum Haus_"
     assert [second.text[a:b] for a, b in second.offsets] == ["zu", "zum", "Haus", "_"]
     assert second.where.endswith(":17")
@@ -175,7 +175,8 @@ def test_conllu_spans_of_any_words(tmp_path_factory, sentences, data):
 
 
 def test_blank_separated_columns(tmp_path):
-    text = "-DOCSTART- -X- O\n\nHe PRP B-NP\npaid VBD B-VP\n# # B-NP\n5 CD I-NP\n\n# # B-NP\n3 CD I-NP\n"
+    text = "-DOCSTART- -X- O\n\nHe PRP B-NP\npaid VBD B-VP\n# # B-NP\n5 CD I-NP\n\n"
+    text += "# # B-NP\n3 CD I-NP\n"
     corpus = read_corpus(write(tmp_path, "x.conll", text), columns=("form", "pos", "chunk"))
     assert [s.text for s in corpus] == ["He paid # 5", "# 3"]
     assert corpus.tokens["pos"].to_list() == ["PRP", "VBD", "#", "CD", "#", "CD"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 
@@ -23,7 +24,7 @@ CLOSE = {"rtol": 0, "atol": 1e-5}
 
 
 def near(got, want) -> None:
-    """Equal to 1e-5 of the largest value: streams without a norm reach 60, where float32 is coarse."""
+    """Equal to 1e-5 of the largest value: streams without a norm reach 60 (float32 is coarse)."""
     np.testing.assert_allclose(got, want, rtol=0, atol=1e-5 * max(1.0, float(np.abs(want).max())))
 
 
@@ -130,9 +131,7 @@ def test_batch_size_order_and_padding_do_not_matter(kind):
     back = tiny.corpus(tiny.SENTENCES[::-1])
     other = extract(back, model, batch_tokens=100, progress=False).matrix()
     bounds = np.cumsum([0, *(len(s.split()) for s in tiny.SENTENCES)])
-    order = np.concatenate(
-        [np.arange(a, b) for a, b in reversed([*zip(bounds, bounds[1:], strict=False)])]
-    )
+    order = np.concatenate([np.arange(a, b) for a, b in reversed([*itertools.pairwise(bounds)])])
     near(other, base[order])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import subprocess
 import sys
@@ -31,7 +32,7 @@ def planted(folder, bounds=(0, 5, 6, 13), widths=(3, 4, 2), dtype="float32"):
     values = np.arange(n)[:, None] * 100.0 + np.arange(total)[None, :]
     cuts = np.cumsum([0, *widths])
     sums = []
-    for i, (a, b) in enumerate(zip(bounds, bounds[1:], strict=False)):
+    for i, (a, b) in enumerate(itertools.pairwise(bounds)):
         sums.append(
             write_shard(
                 folder,

@@ -11,7 +11,7 @@ from scipy.optimize import minimize
 
 from nissl.errors import InputError
 from nissl.kernels.checks import check_labels, check_penalty, neuron_major
-from nissl.kernels.fit import Fit, certify
+from nissl.kernels.fit import Fit, certify, one_thread
 
 __all__ = ["fit_dense", "minimise_split"]
 
@@ -128,12 +128,15 @@ def fit_dense(
         "gtol": 1e-9,
         "maxcor": 20,
     }
-    with contextlib.suppress(_Enough):
+    with one_thread(), contextlib.suppress(_Enough):
         minimize(evaluate, flat, jac=True, method="L-BFGS-B", options=options)
     coef = best.z[:size].reshape(n_classes, d)
     intercept = best.z[size:]
     if certificate:
-        primal, dual, kkt, intercept = certify(XT, y, coef, intercept, l1=0.0, l2=l2, weight=theta)
+        with one_thread():
+            primal, dual, kkt, intercept = certify(
+                XT, y, coef, intercept, l1=0.0, l2=l2, weight=theta
+            )
         gap = (primal - dual) / primal if primal > 0 else 0.0
     else:
         primal = best.value

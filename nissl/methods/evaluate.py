@@ -8,7 +8,6 @@ import weakref
 from dataclasses import dataclass
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from nissl.errors import SettingError
 from nissl.kernels.dense import fit_dense
@@ -112,14 +111,12 @@ def _ridge(task: Task, X: np.ndarray, l2: float, start: Fit | None = None) -> Fi
 def _whole(task: Task, l2: float) -> Fit:
     """Ridge probe on all neurons, kept as long as the task lives.
 
-    One thread fits it while others wait; BLAS has one thread, so that the bits of the result do
-    not depend on who asks first.
+    One thread fits it while others wait.
     """
     with _LOCK:
         fits = _FITS.setdefault(task, {})
         if l2 not in fits:
-            with threadpool_limits(1):
-                fits[l2] = _ridge(task, task.train.X, l2)
+            fits[l2] = _ridge(task, task.train.X, l2)
         return fits[l2]
 
 

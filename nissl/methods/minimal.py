@@ -122,8 +122,8 @@ def minimal_set(
     """Retrain on growing top-k until dev accuracy is within δ points of all neurons.
 
     Sizes grow by ``growth`` from .25 % of the neurons; the first size that suffices and the one
-    before it are then narrowed by thirds to 3 % of k. Dev accuracy is noisy in k, so the size is that of a
-    crossing, not a proven minimum. Durrani et al. 2020, section 3.2.
+    before it are then narrowed by thirds to 3 % of k. Dev accuracy is noisy in k, so the size is
+    that of a crossing, not a proven minimum. Durrani et al. 2020, section 3.2.
 
     Parameters
     ----------

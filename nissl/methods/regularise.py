@@ -16,6 +16,7 @@ from nissl.kernels.lca import lca_order
 from nissl.kernels.univariate import f_statistic
 from nissl.methods.evaluate import correct_masked, correct_of
 from nissl.methods.task import Task
+from nissl.parallel import map_tasks
 from nissl.results import Provenance, Result
 
 if TYPE_CHECKING:
@@ -112,13 +113,28 @@ def search_lambda(
     if not 0 < fraction <= 0.5:
         raise SettingError(f"fraction must lie in (0, 0.5], not {fraction:g}")
     train, dev = task.train, task.dev
-    free = fit_dense(
-        train.X, train.y, task.n_classes, l2=UNREGULARISED_L2, tol=1e-2, certificate=False
-    )
-    unregularised = float(correct_of(dev, free.coef, free.intercept).mean())
     ties = f_statistic(train.X, train.y, task.n_classes)
     k = max(1, round(fraction * task.n_neurons))
-    fits = elastic_net_path(train.X, train.y, task.n_classes, grid=pairs, tol=tol)
+
+    def without() -> list[Fit]:
+        return [
+            fit_dense(
+                train.X,
+                train.y,
+                task.n_classes,
+                l2=UNREGULARISED_L2,
+                tol=1e-2,
+                certificate=False,
+            )
+        ]
+
+    def path() -> list[Fit]:
+        return elastic_net_path(train.X, train.y, task.n_classes, grid=pairs, tol=tol)
+
+    (free,), fits = map_tasks(
+        lambda job: job(), [without, path], description=f"{task.name}: search of λ"
+    )
+    unregularised = float(correct_of(dev, free.coef, free.intercept).mean())
     rows = []
     for (l1, l2), fit in zip(pairs, fits, strict=True):
         order = lca_order(fit.coef, tie_score=ties).order
