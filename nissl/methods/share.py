@@ -59,11 +59,15 @@ class Sharing(Result):
         table = self.frame()
         more = table.filter(pl.col("p_holm") < 0.05)
         top = table.row(0, named=True)
+        most = (
+            f"; most: {top['a']} and {top['b']} share {top['overlap']} where chance gives "
+            f"{top['expected']:.1f} (p = {top['p_holm']:.2g})"
+            if more.height
+            else ""
+        )
         return (
             f"{more.height} of {table.height} pairs of {self.what} share more neurons than chance "
-            f"(exact hypergeometric p, Holm-corrected, below .05); most: {top['a']} and {top['b']} "
-            f"share {top['overlap']} where chance gives {top['expected']:.1f} "
-            f"(p = {top['p_holm']:.2g}).",
+            f"(exact hypergeometric p, Holm-corrected, below .05){most}.",
         )
 
     def plot(self, ax: Axes | None = None) -> Axes:

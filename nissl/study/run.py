@@ -27,9 +27,6 @@ from nissl.study.texts import text_view
 
 __all__ = ["run_study"]
 
-VIEW_NEURONS = 5
-"""Best neurons of each property that the text view can show."""
-
 
 def run_study(config: StudyConfig, out: str | Path) -> StudyOutcome:
     """Extract, analyse every property and save everything below ``out``.
@@ -216,13 +213,14 @@ def _views(
     stores: Mapping[str, Activations],
 ) -> tuple[list[Any], list[Any]]:
     """Look at the best neurons of each property, on its corpus."""
+    n_best = config.analysis.neurons
     views = {}
     for found in findings.values():
-        for neuron in found.ranking.ids(config.analysis.neurons):
+        for neuron in found.ranking.ids(n_best):
             if neuron not in views:
                 views[neuron] = show_neuron(stores[found.corpus], neuron)
     neurons = list(
-        dict.fromkeys(n for found in findings.values() for n in found.ranking.ids(VIEW_NEURONS))
+        dict.fromkeys(n for found in findings.values() for n in found.ranking.ids(n_best))
     )
     texts = [
         text_view(store, neurons, corpus=name, n=config.analysis.sentences, seed=config.seed)
