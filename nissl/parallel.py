@@ -35,6 +35,9 @@ def set_threads(count: int | None = None) -> int:
     _THREADS = count
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(count)
+    # Threads that wait actively burn a busy machine's other processor (measured on extraction with
+    # two threads: 3.6 CPU s, 1.6 when they sleep).
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if "numpy" in sys.modules:
         from threadpoolctl import threadpool_limits

@@ -60,7 +60,7 @@ def test_gradient_agrees_with_finite_differences():
     assert gb[2] == pytest.approx((exact(W, up) - exact(W, down)) / (2 * step), abs=1e-5)
 
 
-def test_cheap_gap_is_the_certified_one():
+def test_cheap_gap_bounds_the_certified_one():
     X, y, C = problem(n=600, d=60)
     for tol in (1e-1, 1e-2, 1e-3):
         cheap = fit_dense(X, y, C, l2=1e-2, tol=tol, certificate=False)
@@ -68,7 +68,9 @@ def test_cheap_gap_is_the_certified_one():
         assert cheap.coef.tobytes() == sure.coef.tobytes()
         assert cheap.converged
         assert sure.converged
-        assert cheap.gap == pytest.approx(sure.gap, rel=0.05, abs=1e-6)
+        # The cheap one allows for intercepts that have not settled, so it is the larger.
+        assert sure.gap <= 1.05 * cheap.gap + 1e-6
+        assert cheap.gap <= tol
 
 
 def test_gap_bounds_the_distance_to_the_optimum():

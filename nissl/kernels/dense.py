@@ -28,7 +28,7 @@ class _Best:
     """The best point seen, with the squared norm of its gradient."""
 
     def __init__(self, z: np.ndarray) -> None:
-        self.z, self.value, self.slope, self.off = z, np.inf, np.inf, np.inf
+        self.z, self.value, self.slope = z, np.inf, np.inf
 
 
 class _Loss:
@@ -80,8 +80,8 @@ def fit_dense(
     start
         A fit of the same shape to start from.
     tol
-        Relative duality gap at which to stop. The gap of a ridge fit is ‖∇‖² / (2 l2), known at
-        every step. With a very small ``l2`` it is out of reach, and the fit also stops once a step
+        Relative duality gap at which to stop. The gap of a ridge fit is ‖∇‖² / (2 l2) once the
+        intercepts have settled, so it is bounded at every step. With a very small ``l2`` it is out of reach, and the fit also stops once a step
         changes the objective by less than a thousandth of ``tol``.
     weight
         Token weights; equal by default.
@@ -98,28 +98,33 @@ def fit_dense(
         raise InputError("X has no neurons (d = 0)")
     theta = np.full(n, 1 / n) if weight is None else weight / weight.sum()
     loss = _Loss(XT, y, n_classes, theta)
+    # The minimiser sees the intercepts in units that give them a curvature like that of the
+    # strongest directions of the weights (which grow with d); else they settle last, and slowly.
+    stretch = max(1.0, np.sqrt(d) / 5)
     flat = np.zeros(n_classes * (d + 1))
     if start is None:
         flat[n_classes * d :] = np.log(np.bincount(y, weights=theta, minlength=n_classes) + 1e-6)
+        flat[n_classes * d :] /= stretch
     else:
         if start.coef.shape != (n_classes, d):
             raise InputError(f"the start has shape {start.coef.shape}, not {(n_classes, d)}")
-        flat = np.concatenate([start.coef.ravel(), start.intercept])
+        flat = np.concatenate([start.coef.ravel(), start.intercept / stretch])
 
     size = n_classes * d
     best = _Best(flat)
 
     def evaluate(z: np.ndarray) -> tuple[float, np.ndarray]:
         W = z[:size].reshape(n_classes, d)
-        value, gW, gb = loss(W, z[size:])
+        value, gW, gb = loss(W, stretch * z[size:])
         value += 0.5 * l2 * float(z[:size] @ z[:size])
         gW += l2 * W
         if value < best.value:
             best.value, best.z = value, z.copy()
-            best.slope, best.off = float((gW**2).sum()), float(np.abs(gb).max())
-            if best.slope <= 2 * l2 * tol * value and best.off <= 1e-4:
+            # Settling the intercepts would move the gradient of every neuron a little.
+            best.slope = float((gW**2).sum()) + d * float((gb**2).sum())
+            if best.slope <= 2 * l2 * tol * value:
                 raise _Enough
-        return value, np.concatenate([gW.ravel(), gb])
+        return value, np.concatenate([gW.ravel(), stretch * gb])
 
     options = {
         "maxiter": max_iter,
@@ -131,7 +136,7 @@ def fit_dense(
     with one_thread(), contextlib.suppress(_Enough):
         minimize(evaluate, flat, jac=True, method="L-BFGS-B", options=options)
     coef = best.z[:size].reshape(n_classes, d)
-    intercept = best.z[size:]
+    intercept = stretch * best.z[size:]
     if certificate:
         with one_thread():
             primal, dual, kkt, intercept = certify(
@@ -141,7 +146,7 @@ def fit_dense(
     else:
         primal = best.value
         gap = best.slope / (2 * l2 * primal) if l2 > 0 and primal > 0 else np.inf
-        kkt = max(best.off, float(np.sqrt(best.slope)))
+        kkt = float(np.sqrt(best.slope))
     return Fit(
         coef=coef,
         intercept=intercept,
