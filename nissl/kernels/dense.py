@@ -81,8 +81,9 @@ def fit_dense(
         A fit of the same shape to start from.
     tol
         Relative duality gap at which to stop. The gap of a ridge fit is ‖∇‖² / (2 l2) once the
-        intercepts have settled, so it is bounded at every step. With a very small ``l2`` it is out of reach, and the fit also stops once a step
-        changes the objective by less than a thousandth of ``tol``.
+        intercepts have settled, so it is bounded at every step. With a very small ``l2`` it is out
+        of reach, and the fit also stops once a step changes the objective by less than a
+        thousandth of ``tol``.
     weight
         Token weights; equal by default.
     certificate

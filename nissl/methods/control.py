@@ -135,10 +135,16 @@ def selectivity(
     deltas = minimal.sets.sort("delta")["delta"].to_list()
     k = min(minimal.sets["k"].to_list())
     rival = random_sets(task.n_neurons, k, 3, seed)
-    groups = [[np.sort(minimal.members(delta))] for delta in deltas] + [rival]
     names = [*(f"minimal set (δ = {delta:g})" for delta in deltas), "random neurons"]
+    # A row's own fits and its control fits; each random set meets one control, in turn.
+    plan: list[tuple[list[np.ndarray], list[tuple[Task, np.ndarray]]]] = []
+    for delta in deltas:
+        chosen = np.sort(minimal.members(delta))
+        plan.append(([chosen], [(other, chosen) for other in controls]))
+    plan.append((rival, [(controls[i % len(controls)], s) for i, s in enumerate(rival)]))
     jobs: list[tuple[Task, np.ndarray | None]] = [(other, None) for other in controls]
-    jobs += [(one, chosen) for group in groups for one in (task, *controls) for chosen in group]
+    for mine, others in plan:
+        jobs += [*((task, chosen) for chosen in mine), *others]
     right = map_tasks(
         lambda job: whole(job[0]) if job[1] is None else subset((job[0], job[1])),
         jobs,
@@ -148,11 +154,11 @@ def selectivity(
     n = len(controls)
     rows = [_row(task, "all neurons", task.n_neurons, own[None], np.stack(right[:n]), seed)]
     at = n
-    for name, group in zip(names, groups, strict=True):
-        mine = np.stack(right[at : at + len(group)])
-        other = np.stack(right[at + len(group) : at + len(group) * (1 + n)])
-        rows.append(_row(task, name, len(group[0]), mine, other, seed))
-        at += len(group) * (1 + n)
+    for name, (mine, others) in zip(names, plan, strict=True):
+        middle, end = at + len(mine), at + len(mine) + len(others)
+        own_right, control_right = np.stack(right[at:middle]), np.stack(right[middle:end])
+        rows.append(_row(task, name, len(mine[0]), own_right, control_right, seed))
+        at = end
     known = set(task.train.form.tolist())
     return Selectivity(
         provenance=Provenance(
