@@ -44,6 +44,13 @@ def test_f_agrees_with_scikit_learn(offset):
     assert f_statistic(X, y, 6) == pytest.approx(want, rel=1e-3)  # empty classes do not count
 
 
+def test_f_of_few_tokens_has_the_right_degrees_of_freedom():
+    X, y = data()
+    X, y = np.asfortranarray(X[:12]), y[:12]
+    want, _ = f_classif(X.astype(np.float64), y)
+    assert f_statistic(X, y, 4) == pytest.approx(want, rel=1e-4)
+
+
 @settings(max_examples=60)
 @given(problems())
 def test_f_is_finite_and_never_negative(problem):

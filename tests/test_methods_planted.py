@@ -216,6 +216,15 @@ def test_control_task_differs_only_in_labels(task):
             assert of_word.setdefault(word, label) == label
 
 
+def test_fingerprint_follows_the_labels(task):
+    labels = {s: task.part(s).y for s in ("train", "dev", "test")}
+    one = task.with_labels("x", labels)
+    assert one.fingerprint == task.with_labels("x", labels).fingerprint
+    changed = labels | {"dev": labels["dev"][::-1].copy()}
+    assert one.fingerprint != task.with_labels("x", changed).fingerprint
+    assert one.fingerprint != task.with_labels("y", labels).fingerprint
+
+
 def test_layer_profile_counts_the_selected(everything, task, minimal):
     found = everything["layers"].frame()
     assert found.height == 3

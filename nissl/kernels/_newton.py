@@ -198,33 +198,57 @@ class State:
         """Return the working set (maybe enlarged by the cached one) and its Hessian."""
         kept = self.grams.get(c)
         if kept is not None:
-            moved = np.abs(curvature - kept.weights).sum() <= LAG * kept.weights.sum()
-            at = np.searchsorted(kept.neurons, neurons)
-            at[at == len(kept.neurons)] = 0
-            inside = len(neurons) == 0 or (
-                len(kept.neurons) > 0 and np.array_equal(kept.neurons[at], neurons)
-            )
-            if moved and inside:
-                pick = np.append(at, len(kept.neurons))
-                H = kept.matrix[np.ix_(pick, pick)]
-                return neurons, _ridge(H, l2)
+            if np.abs(curvature - kept.weights).sum() <= LAG * kept.weights.sum():
+                fresh = np.setdiff1d(neurons, kept.neurons, assume_unique=True)
+                if len(fresh) <= 0.5 * len(kept.neurons):
+                    if len(fresh):
+                        kept = self._extended(kept, fresh)
+                        self.grams[c] = kept
+                    pick = np.append(np.searchsorted(kept.neurons, neurons), len(kept.neurons))
+                    return neurons, _ridge(kept.matrix[np.ix_(pick, pick)], l2)
             if len(kept.neurons) < 1.5 * len(neurons):
                 neurons = np.union1d(neurons, kept.neurons)
-        mean = 1 / len(curvature)
-        rows = np.flatnonzero(curvature > SMALL_WEIGHT * mean)
+        B, ratio = self._weighted(neurons, curvature)
+        H = ssyrk(ratio, B.T, trans=1, lower=0)
+        H = np.triu(H) + np.triu(H, 1).T
+        self._count(len(B), len(B), B.shape[1])
+        self.grams[c] = _Gram(neurons, H, curvature)
+        return neurons, _ridge(H, l2)
+
+    def _extended(self, kept: _Gram, fresh: np.ndarray) -> _Gram:
+        """Add neurons to a Gram matrix, at its own token weights."""
+        old, ratio = self._weighted(kept.neurons, kept.weights)
+        new = self._weighted(fresh, kept.weights)[0][:-1]
+        k, m = len(kept.neurons), len(fresh)
+        neurons = np.union1d(kept.neurons, fresh)
+        at = np.append(np.searchsorted(neurons, kept.neurons), k + m)
+        to = np.searchsorted(neurons, fresh)
+        cross = np.float32(ratio) * (new @ old.T)
+        matrix = np.empty((k + m + 1, k + m + 1), dtype=np.float32)
+        matrix[np.ix_(at, at)] = kept.matrix
+        matrix[np.ix_(to, at)] = cross
+        matrix[np.ix_(at, to)] = cross.T
+        matrix[np.ix_(to, to)] = np.float32(ratio) * (new @ new.T)
+        self._count(m, k + m, old.shape[1])
+        return _Gram(neurons, matrix, kept.weights)
+
+    def _weighted(self, neurons: np.ndarray, curvature: np.ndarray) -> tuple[np.ndarray, float]:
+        """Return neurons and a row of ones, times √weight, on the tokens that matter.
+
+        The second value is the total weight over that of these tokens.
+        """
+        rows = np.flatnonzero(curvature > SMALL_WEIGHT / len(curvature))
         if len(rows) < 200:
             rows = np.sort(np.argsort(-curvature, kind="stable")[:200])
         mass = float(curvature[rows].sum(dtype=np.float64))
         total = float(curvature.sum(dtype=np.float64))
-        scale = np.sqrt(curvature[rows])
         B = np.empty((len(neurons) + 1, len(rows)), dtype=np.float32)
-        _loops.gather_scaled(self.XT, neurons, rows, scale, B)
-        ratio = total / mass if mass > 0 else 1.0
-        H = ssyrk(ratio, B.T, trans=1, lower=0)
-        H = np.triu(H) + np.triu(H, 1).T
-        self.gradients += 0.5 * B.size * len(B) / (self.XT.size * self.n_classes)
-        self.grams[c] = _Gram(neurons, H, curvature)
-        return neurons, _ridge(H, l2)
+        _loops.gather_scaled(self.XT, neurons, rows, np.sqrt(curvature[rows]), B)
+        return B, total / mass if mass > 0 else 1.0
+
+    def _count(self, rows: int, columns: int, tokens: int) -> None:
+        """Add a product of this size to the work done, in units of one full gradient."""
+        self.gradients += 0.5 * rows * columns * tokens / (self.XT.size * self.n_classes)
 
 
 def _ridge(H: np.ndarray, l2: float) -> np.ndarray:

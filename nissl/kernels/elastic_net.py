@@ -54,7 +54,8 @@ def fit_elastic_net(
     tol
         Relative duality gap at which to stop.
     max_iter
-        Outer iterations of the block method; past them a quasi-Newton method takes over.
+        Outer iterations of the block method; past them a quasi-Newton method takes over, and then
+        blocks again, as many at most.
     time_limit
         CPU seconds after which the best point is returned with ``converged=False``.
 
@@ -146,35 +147,63 @@ def _solve(
         return fit
     if start is None:
         _descend_lambda(state, l1, l2)
-    iterations = 0
+    deadline = None if time_limit is None else began + time_limit
+    fit = _blocks(state, l1, l2, 0, max_iter, began, deadline, tol)
+    if fit.converged or _late(deadline):
+        return fit
+    # At very small λ₁ the classes couple and blocks stall: go on with quasi-Newton steps.
+    coef, intercept, work = minimise_split(
+        state.XT,
+        state.y,
+        state.theta,
+        fit.coef,
+        fit.intercept,
+        l1=l1,
+        l2=l2,
+        tol=0.5 * tol,
+        deadline=deadline,
+    )
+    state.start(coef, intercept)
+    state.gradients += work
+    # These end at the rounding floor of the objective, which is above a tight tolerance: the
+    # blocks, whose steps are judged by differences, have the last word.
+    other = _blocks(state, l1, l2, fit.iterations, max_iter, began, deadline, tol)
+    return other if other.objective < fit.objective else fit
+
+
+def _blocks(
+    state: State,
+    l1: float,
+    l2: float,
+    before: int,
+    most: int,
+    began: float,
+    deadline: float | None,
+    tol: float,
+) -> Fit:
+    """Sweep over the classes up to ``most`` times, until the certified gap is below ``tol``."""
     aim = tol
-    while iterations < max_iter:
+    iterations = 0
+    while iterations < most:
         gradient = state.gradient()
         value = state.objective(l1, l2)
         if value - state.dual(gradient, l1, l2) <= aim * value or (l2 == 0 and iterations % 5 == 4):
-            fit = _finish(state, l1, l2, iterations, began, tol)
+            fit = _finish(state, l1, l2, before + iterations, began, tol)
             if fit.converged:
                 return fit
             # The running logits carry rounding: start them afresh and ask for more.
             state.reset_logits()
             aim *= 0.5
-        if time_limit is not None and time.process_time() - began > time_limit:
+        if _late(deadline):
             break
-        inner = 0.05 if iterations < 6 else 0.01
+        inner = 0.05 if before + iterations < 6 else 0.01
         state.sweep(gradient, l1, l2, cap=64, tol=inner)
         iterations += 1
-    fit = _finish(state, l1, l2, iterations, began, tol)
-    out_of_time = time_limit is not None and time.process_time() - began > time_limit
-    if fit.converged or out_of_time:
-        return fit
-    # At very small λ₁ the classes couple and blocks stall: finish with quasi-Newton steps.
-    coef, intercept, work = minimise_split(
-        state.XT, state.y, state.theta, fit.coef, fit.intercept, l1=l1, l2=l2
-    )
-    state.start(coef, intercept)
-    state.gradients += work
-    other = _finish(state, l1, l2, iterations, began, tol)
-    return other if other.objective < fit.objective else fit
+    return _finish(state, l1, l2, before + iterations, began, tol)
+
+
+def _late(deadline: float | None) -> bool:
+    return deadline is not None and time.process_time() > deadline
 
 
 def _descend_lambda(state: State, l1: float, l2: float) -> None:
