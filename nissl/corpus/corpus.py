@@ -78,7 +78,7 @@ class Corpus:
     def __repr__(self) -> str:
         return (
             f"Corpus({self.name!r}: {self.n_sentences:,} sentences, {self.n_tokens:,} words, "
-            f"labels {', '.join(self.labels) or 'none'})"
+            f"labels {_listed(self.labels)})"
         )
 
     @cached_property
@@ -297,6 +297,12 @@ class Corpus:
             labels=tuple(labels),
             left_out=left_out,
         )
+
+
+def _listed(names: Sequence[str], most: int = 10) -> str:
+    """Return names for a repr; a treebank can have fifty label columns."""
+    shown = ", ".join(names[:most]) or "none"
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
 
 
 def locate(words: Sequence[str], text: str) -> list[tuple[int, int]] | None:

@@ -91,7 +91,7 @@ def redundancy(
 ) -> Redundancy:
     """Cluster neurons by correlation and probe one representative of each cluster.
 
-    Average linkage on 1 − |r| over the training tokens (at most ``max_tokens`` of them, seeded),
+    Average linkage on ``1 − |r|`` over the training tokens (at most ``max_tokens`` of them, seeded),
     cut at ``threshold`` (Dalvi et al. 2020, "Analyzing redundancy in pretrained transformers").
     """
     if not 0 < threshold < 1:
