@@ -351,7 +351,7 @@ def test_a_large_figure_becomes_png() -> None:
 def test_figures_as_files(outcome: StudyOutcome, tmp_path: Path) -> None:
     written = write_figures(outcome, tmp_path / "figures")
     assert sorted(written) == sorted(p for p in tmp_path.rglob("*") if p.is_file())
-    # Every result, the masked ablation, and sharing between properties, each as SVG and PNG.
+    # Every result, the masked ablation, and sharing between properties, each as SVG.
     steps = sum(len(found.results()) + 1 for found in outcome.properties.values())
-    assert len(written) == 2 * (steps + 1)
+    assert len(written) == steps + 1
     assert (tmp_path / "figures" / "tag" / "ablation.svg").read_bytes().startswith(b"<?xml")

@@ -18,7 +18,7 @@ __all__ = ["write_figures"]
 
 
 def write_figures(outcome: StudyOutcome, folder: str | os.PathLike[str]) -> list[Path]:
-    """Write every figure of a study as SVG and PNG below ``folder``; return the files.
+    """Write every figure of a study as SVG below ``folder``; return the files.
 
     A property has a folder of its own with one file a step (``xpos/ablation.svg``).
     """
@@ -31,10 +31,9 @@ def write_figures(outcome: StudyOutcome, folder: str | os.PathLike[str]) -> list
         with style():
             figure = draw().get_figure(root=True)
         assert figure is not None
-        for kind in ("svg", "png"):
-            path = target.with_name(f"{target.name}.{kind}")
-            path.write_bytes(figure_bytes(figure, kind))  # type: ignore[arg-type]
-            written.append(path)
+        path = target.with_name(f"{target.name}.svg")
+        path.write_bytes(figure_bytes(figure, "svg"))  # type: ignore[arg-type]
+        written.append(path)
     return written
 
 
