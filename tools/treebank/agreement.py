@@ -65,6 +65,9 @@ def main() -> int:
     summary: dict[str, dict[str, float]] = {}
     n = len(tokens)
     for column, names in COLUMNS.items():
+        if all(getattr(a, x) in ("", "_", None) for a, _ in tokens for x in names):
+            print(f"{column:7} not annotated in the reference")
+            continue
         hits = sum(all(getattr(a, x) == getattr(b, x) for x in names) for a, b in tokens)
         low, high = wilson(hits, n)
         summary[column] = {"agreement": hits / n, "n": n, "low": low, "high": high}

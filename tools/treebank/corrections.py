@@ -75,6 +75,7 @@ def apply(sentences: list[Sentence], corrections: list[Correction]) -> int:
         check.tree(by_id[sent_id])
         punctuation.attach(by_id[sent_id])
     for sentence in sentences:
+        punctuation.end(sentence)
         features.derive(sentence)
         chunks.derive(sentence)
     # A corrector who read the automatic output quotes its value, not the newly derived one.

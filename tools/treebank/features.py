@@ -278,7 +278,8 @@ def _agreement(s: Sentence, i: int) -> Feats:
     while clause and clause not in seen and not subject:
         seen.add(clause)
         outer = s[i].deprel == "cop" and s.child(clause, "nsubj:outer")
-        subject = outer or s.child(clause, *SUBJECTS)
+        # An outer subject belongs to the copula alone, not to the clause that is its predicate.
+        subject = outer or s.child(clause, "nsubj", "nsubj:pass")
         if not subject and s[clause].deprel == "acl:relcl":
             subject = s[clause].head
         clause = s[clause].head if s[clause].deprel == "conj" else 0
@@ -301,6 +302,9 @@ def _person_number(s: Sentence, subject: int) -> Feats:
     feats = PERSONAL.get(token.form.lower(), {}) if token.xpos == "PRP" else {}
     person = feats.get("Person", "3")
     number = feats.get("Number", "Sing")
+    if token.form.lower() in ("mine", "ours", "yours", "his", "hers", "theirs"):
+        # "Ours looked new": the thing, not its owner, agrees with the verb.
+        person, number = "3", "Sing"
     plural = token.xpos in ("NNS", "NNPS") or token.form.lower() in (
         "these", "those", "both", "many", "several", "few", "all", "most", "some"
     )  # fmt: skip

@@ -26,6 +26,16 @@ def attach(sentence: Sentence) -> None:
         token.head, token.deprel = node.parent.ord, node.deprel
 
 
+def end(sentence: Sentence) -> None:
+    """Attach the mark that ends a sentence to its root.
+
+    The block leaves it where the parser had it, often on the last conjunct.
+    """
+    last = sentence.tokens[-1]
+    if last.upos == "PUNCT" and last.xpos == "." and last.head:
+        last.head = next(i for i in sentence.ids() if sentence[i].head == 0)
+
+
 def _free(sentence: Sentence) -> None:
     """Let nothing hang under a punctuation mark and label each mark ``punct``."""
     for i in sentence.ids():
