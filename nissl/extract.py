@@ -7,15 +7,16 @@ import json
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from nissl import __version__
-from nissl.corpus import Corpus, Sentence, align
-from nissl.errors import InputError, ModelError, SettingError, StoreError, did_you_mean
+from nissl.corpus import Corpus, Sentence
+from nissl.errors import ModelError, SettingError, StoreError, did_you_mean
+from nissl.inputs import Item, batches, make_items
 from nissl.model import KINDS, LoadedModel, Site, capture, find_sites, load_model
 from nissl.progress import bar
 from nissl.store import Activations
@@ -46,15 +47,6 @@ DECISIVE = {
     "shard_tokens": "words a shard",
 }
 """Settings on which the values depend, and their names: a folder holds one extraction."""
-
-
-@dataclass(frozen=True)
-class _Item:
-    """One input to the model: subword ids, and for each of its words a row and its subwords."""
-
-    ids: list[int]
-    rows: list[int]
-    pieces: list[np.ndarray]
 
 
 def extract(
@@ -180,7 +172,7 @@ def _fill(
             if checksums[index]:
                 continue
             chosen = [sentences[i] for i in members]
-            items = _items(loaded, chosen, on_long)
+            items = make_items(loaded, chosen, on_long)
             tensors = _run(loaded, sites, items, len(rows), pooling, batch_tokens, advance)
             for site in sites:
                 _check_finite(tensors[site.name], site, chosen, loaded.dtype)
@@ -325,97 +317,10 @@ def _plan(corpus: Corpus) -> list[tuple[range, range]]:
     return shards
 
 
-def _items(loaded: LoadedModel, sentences: Sequence[Sentence], on_long: str) -> list[_Item]:
-    """Tokenize the sentences of a shard; rows are counted from the shard's first."""
-    encoded = loaded.tokenizer(
-        [sentence.text for sentence in sentences],
-        return_offsets_mapping=True,
-        return_special_tokens_mask=True,
-        return_attention_mask=False,
-        return_token_type_ids=False,
-        padding=False,
-        truncation=False,
-        verbose=False,
-    )
-    items: list[_Item] = []
-    place = 0
-    limit = loaded.max_length
-    for j, sentence in enumerate(sentences):
-        ids = encoded["input_ids"][j]
-        special = encoded["special_tokens_mask"][j]
-        pieces = align(
-            sentence.offsets,
-            encoded["offset_mapping"][j],
-            special,
-            forms=sentence.words,
-            where=sentence.where,
-        )
-        rows = list(range(place, place + len(pieces)))
-        place += len(pieces)
-        if limit is None or len(ids) <= limit:
-            items.append(_Item(ids, rows, pieces))
-        elif on_long == "window":
-            items += _windows(ids, special, rows, pieces, limit, sentence)
-        else:
-            raise InputError(
-                f'sentence "{sentence.id}" has {len(ids)} subwords, the model takes {limit}; split '
-                "it, or run it in overlapping windows with --on-long window",
-                where=sentence.where,
-            )
-    return items
-
-
-def _windows(
-    ids: list[int],
-    special: list[int],
-    rows: list[int],
-    pieces: list[np.ndarray],
-    limit: int,
-    sentence: Sentence,
-) -> list[_Item]:
-    """Cut a long input into half-overlapping windows, each with the special tokens at its ends."""
-    inner = np.flatnonzero(np.asarray(special) == 0)
-    first, last = int(inner[0]), int(inner[-1]) + 1
-    head, tail = ids[:first], ids[last:]
-    room = limit - len(head) - len(tail)
-    if room < 1:
-        raise InputError(f"the model takes {limit} subwords, too few for a window")
-    starts = list(range(first, max(first + 1, last - room), max(1, room // 2)))
-    if starts[-1] + room < last:
-        starts.append(last - room)
-    chosen: list[tuple[list[int], list[np.ndarray]]] = [([], []) for _ in starts]
-    for row, piece in zip(rows, pieces, strict=True):
-        # The context of a word in a window is its distance to the nearer end of the window; the
-        # text's own ends count as far away.
-        best, room_left = 0, -1
-        for w, start in enumerate(starts):
-            stop = min(last, start + room)
-            if piece[0] < start or piece[-1] >= stop:
-                continue
-            left = 10**9 if start == first else int(piece[0]) - start
-            right = 10**9 if stop == last else stop - 1 - int(piece[-1])
-            if min(left, right) > room_left:
-                best, room_left = w, min(left, right)
-        if room_left < 0:
-            form = sentence.words[row - rows[0]]
-            raise InputError(
-                f'word "{form[:40]}" has {len(piece)} subwords, a window has room for {room}; '
-                "shorten or remove it",
-                where=sentence.where,
-            )
-        chosen[best][0].append(row)
-        chosen[best][1].append(piece - starts[best] + len(head))
-    return [
-        _Item(head + ids[start : min(last, start + room)] + tail, picked, local)
-        for start, (picked, local) in zip(starts, chosen, strict=True)
-        if picked
-    ]
-
-
 def _run(
     loaded: LoadedModel,
     sites: tuple[Site, ...],
-    items: list[_Item],
+    items: list[Item],
     n_rows: int,
     pooling: str,
     batch_tokens: int,
@@ -435,7 +340,7 @@ def _run(
         torch.inference_mode(),
         capture(loaded.model, sites, keep=lambda tensor: pool(tensor.flatten(0, 1))) as seen,
     ):
-        for batch in _batches(items, batch_tokens):
+        for batch in batches(items, batch_tokens):
             longest = max(len(item.ids) for item in batch)
             ids = torch.full((len(batch), longest), pad, dtype=torch.long)
             mask = torch.zeros((len(batch), longest), dtype=torch.long)
@@ -451,19 +356,7 @@ def _run(
     return tensors
 
 
-def _batches(items: list[_Item], batch_tokens: int) -> list[list[_Item]]:
-    """Sort by length (longest first, ties by order) and cut by padded size."""
-    order = sorted(range(len(items)), key=lambda i: (-len(items[i].ids), i))
-    batches: list[list[_Item]] = []
-    for i in order:
-        longest = len(batches[-1][0].ids) if batches else 0
-        if not batches or (len(batches[-1]) + 1) * longest > batch_tokens:
-            batches.append([])
-        batches[-1].append(items[i])
-    return batches
-
-
-def _pooler(batch: list[_Item], longest: int, pooling: str, device: str) -> Any:
+def _pooler(batch: list[Item], longest: int, pooling: str, device: str) -> Any:
     """Return a function from (batch × length, width) to (words, width)."""
     import torch
 

@@ -91,8 +91,8 @@ def redundancy(
 ) -> Redundancy:
     """Cluster neurons by correlation and probe one representative of each cluster.
 
-    Average linkage on ``1 − |r|`` over the training tokens (at most ``max_tokens`` of them, seeded),
-    cut at ``threshold`` (Dalvi et al. 2020, "Analyzing redundancy in pretrained transformers").
+    Average linkage on ``1 − |r|`` over the training tokens (at most ``max_tokens``, seeded), cut at
+    ``threshold`` (Dalvi et al. 2020, "Analyzing redundancy in pretrained transformers").
     """
     if not 0 < threshold < 1:
         raise SettingError(f"threshold must lie between 0 and 1, not {threshold:g}")
