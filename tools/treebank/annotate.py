@@ -15,6 +15,7 @@ import convert
 import features
 import lexicon
 import punctuation
+import settle
 from tree import Sentence, Token
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def finish(sentence: Sentence) -> Sentence:
     lexicon.tags(sentence)
     convert.convert(sentence)
     lexicon.words(sentence)
-    convert.after_tags(sentence)
+    settle.after_tags(sentence)
     punctuation.attach(sentence)
     features.derive(sentence)
     chunks.derive(sentence)
