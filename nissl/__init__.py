@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from nissl.corpus import Corpus, read_corpus
     from nissl.errors import NisslError
+    from nissl.estimator import ElasticNetProbe
     from nissl.extract import extract
     from nissl.methods import (
         Ranking,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 _HOME = {
     "nissl.corpus": ("Corpus", "read_corpus"),
     "nissl.errors": ("NisslError",),
+    "nissl.estimator": ("ElasticNetProbe",),
     "nissl.extract": ("extract",),
     "nissl.methods": (
         "Ranking",
@@ -83,6 +85,7 @@ _WHERE = {name: module for module, names in _HOME.items() for name in names}
 __all__ = [
     "Activations",
     "Corpus",
+    "ElasticNetProbe",
     "LoadedModel",
     "NisslError",
     "Ranking",

@@ -17,6 +17,7 @@ MAY = {
     "results": {"errors"},
     "plotting": {"errors"},
     "kernels": {"errors"},
+    "estimator": {"errors", "kernels"},
     "corpus": {"errors", "kernels"},
     "data": set(),
     "model": BASE,
