@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from nissl.corpus import Corpus, read_corpus
     from nissl.errors import NisslError
     from nissl.estimator import ElasticNetProbe
-    from nissl.extract import extract
+    from nissl.extraction import extract
     from nissl.methods import (
         Ranking,
         Task,
@@ -49,7 +49,7 @@ _HOME = {
     "nissl.corpus": ("Corpus", "read_corpus"),
     "nissl.errors": ("NisslError",),
     "nissl.estimator": ("ElasticNetProbe",),
-    "nissl.extract": ("extract",),
+    "nissl.extraction": ("extract",),
     "nissl.methods": (
         "Ranking",
         "Task",

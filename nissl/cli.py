@@ -285,7 +285,7 @@ def extract(
     ```
     """
     _ready(threads, quiet)
-    from nissl.extract import extract as run_extract
+    from nissl.extraction import extract as run_extract
     from nissl.model import load_model
     from nissl.study.corpora import load_corpus
 

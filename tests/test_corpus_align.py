@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from nissl.corpus import align
 from nissl.errors import InputError
-from nissl.extract import extract
+from nissl.extraction import extract
 
 
 @st.composite

@@ -12,11 +12,11 @@ import tiny_models as tiny
 import torch
 from safetensors.torch import load_file, save_file
 
-import nissl.extract as module
+import nissl.extraction as module
 from nissl.corpus import Corpus
 from nissl.corpus.corpus import joined
 from nissl.errors import InputError, ModelError, SettingError, StoreError
-from nissl.extract import extract
+from nissl.extraction import extract
 from nissl.model import Site, capture, find_sites, load_model
 from nissl.store import Activations
 
@@ -24,8 +24,13 @@ CLOSE = {"rtol": 0, "atol": 1e-5}
 
 
 def near(got, want) -> None:
-    """Equal to 1e-5 of the largest value: streams without a norm reach 60 (float32 is coarse)."""
-    np.testing.assert_allclose(got, want, rtol=0, atol=1e-5 * max(1.0, float(np.abs(want).max())))
+    """Equal to 1e-4 of the largest value.
+
+    Streams without a norm reach 120 and T5 does not scale its attention, so that rounding, which
+    depends on where a batch lies in memory, shows in the fifth digit. A wrong row differs in the
+    first.
+    """
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-4 * max(1.0, float(np.abs(want).max())))
 
 
 def reference(model, corpus: Corpus, how: str = "last") -> dict[str, np.ndarray]:

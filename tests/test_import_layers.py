@@ -23,10 +23,10 @@ MAY = {
     "model": BASE,
     "store": BASE,
     "inputs": BASE | {"corpus", "model"},
-    "extract": BASE | {"corpus", "inputs", "model", "store", "parallel"},
+    "extraction": BASE | {"corpus", "inputs", "model", "store", "parallel"},
     "methods": BASE | {"kernels", "model", "store", "results", "parallel", "plotting"},
     "testing": BASE | {"kernels", "store", "results", "methods"},
-    "study": BASE | {"methods", "extract", "corpus", "model", "store", "results", "data"},
+    "study": BASE | {"methods", "extraction", "corpus", "model", "store", "results", "data"},
     "report": BASE | {"study", "methods", "results", "plotting", "parallel"},
 }
 

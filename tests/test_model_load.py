@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from nissl.errors import ModelError, SettingError
-from nissl.extract import extract
+from nissl.extraction import extract
 from nissl.model import known_models, load_model
 
 

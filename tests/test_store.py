@@ -17,9 +17,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-import nissl.extract as module
+import nissl.extraction as module
 from nissl.errors import LabelError, SettingError, StoreError
-from nissl.extract import extract, shard_files
+from nissl.extraction import extract, shard_files
 from nissl.site import Site, format_neuron, parse_neuron
 from nissl.store import Activations
 from nissl.store.shards import shard_name, write_json, write_shard, write_table

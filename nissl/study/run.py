@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from nissl.corpus import Corpus
-from nissl.extract import extract
+from nissl.extraction import extract
 from nissl.methods import Sharing, Task, make_task, share_properties, show_neuron
 from nissl.model import LoadedModel, load_model
 from nissl.progress import say
