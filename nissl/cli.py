@@ -211,13 +211,10 @@ def _corpus_name(sources: list[str]) -> str:
 
 
 def _study(config: Any, out: Path, *, command: str) -> None:
-    import dataclasses
-
     from nissl.report import write_figures, write_report
     from nissl.study import run_study
 
-    outcome = run_study(config, out)
-    outcome = dataclasses.replace(outcome, command=command)
+    outcome = run_study(config, out, command=command)
     write_figures(outcome, out / "figures")
     page = write_report(outcome, out / "report.html")
     print(f"report: {page.resolve()}")

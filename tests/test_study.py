@@ -142,6 +142,7 @@ def test_saved_study_is_read_back(finished) -> None:
     folder, outcome = finished
     again = load_study(folder)
     assert again.title == outcome.title
+    assert again.command == outcome.command == f"nissl run {folder / 'study.yaml'} --out {folder}"
     assert again.config == dict(outcome.config)
     for name, found in outcome.properties.items():
         other = again.properties[name]
@@ -222,6 +223,33 @@ def test_config_file_errors_name_the_file(
     (tmp_path / name).write_text(text)
     with pytest.raises(SettingError, match=message):
         load_config(tmp_path / name)
+
+
+def test_saved_configuration_runs_again_from_anywhere(
+    conllu: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sources given relative to one folder are found again from the study's own folder."""
+    from nissl.study.config import save_config
+
+    (tmp_path / "work").mkdir()
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "work" / "data").symlink_to(conllu)
+    (tmp_path / "work" / "model").mkdir()
+    (tmp_path / "work" / "model" / "config.json").write_text("{}", encoding="utf-8")
+    monkeypatch.chdir(tmp_path / "work")
+    files = {split: f"data/small-{split}.conllu" for split in ("train", "dev", "test")}
+    corpora = {"a": "data", "b": {"source": files}, "c": "nissl:treebank", "d": str(conllu)}
+    properties = [{"label": "upos", "corpus": name} for name in corpora]
+    config = make_config({"corpora": corpora, "properties": properties, "model": "model"})
+    save_config(config, Path("../runs/study.yaml"))
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    again = load_config(tmp_path / "runs" / "study.yaml")
+    for name in corpora:
+        prepare_corpus(name, again.corpora[name], seed=0)
+    assert (Path(again.model.name) / "config.json").is_file()
+    assert again.properties == config.properties
+    assert again.corpora["c"].source == "nissl:treebank"
 
 
 def test_missing_config_file_has_a_suggestion(tmp_path: Path) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,6 +21,7 @@ __all__ = [
     "StudyConfig",
     "load_config",
     "make_config",
+    "save_config",
 ]
 
 
@@ -236,18 +238,46 @@ def load_config(path: str | Path) -> StudyConfig:
     if not isinstance(values, dict):
         raise SettingError("must hold settings (key: value)", where=str(path))
     config = make_config(values, where=str(path))
+    name = config.model.name
+    return _moved(
+        config,
+        lambda source: str(file.parent / source),
+        # A hub name has a slash too: only what starts with a dot is surely a folder.
+        str(file.parent / name) if name.startswith(".") else name,
+    )
+
+
+def save_config(config: StudyConfig, path: str | Path) -> None:
+    """Write a configuration that :func:`load_config` reads back, wherever it is called from.
+
+    Relative paths are written as seen from the file's folder.
+    """
+    import yaml
+
+    folder = Path(path).parent
+    name = config.model.name
+    if not Path(name).is_absolute() and (Path(name) / "config.json").is_file():
+        near = os.path.relpath(name, folder)
+        name = near if near.startswith(".") else os.path.join(".", near)
+    moved = _moved(config, lambda source: os.path.relpath(source, folder), name)
+    text = yaml.safe_dump(moved.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    Path(path).write_text(text, encoding="utf-8")
+
+
+def _moved(config: StudyConfig, move: Callable[[str], str], model: str) -> StudyConfig:
+    """Return the configuration with another model name and its relative sources moved."""
+
+    def each(source: Any) -> Any:
+        if isinstance(source, list):
+            return [each(item) for item in source]
+        if isinstance(source, dict):
+            return {key: each(item) for key, item in source.items()}
+        return source if source.startswith("nissl:") or Path(source).is_absolute() else move(source)
+
     corpora = {
-        name: corpus.model_copy(update={"source": _from(file.parent, corpus.source)})
+        name: corpus.model_copy(update={"source": each(corpus.source)})
         for name, corpus in config.corpora.items()
     }
-    return config.model_copy(update={"corpora": corpora})
-
-
-def _from(folder: Path, source: str | list[str] | dict[str, str]) -> Any:
-    if isinstance(source, list):
-        return [_from(folder, item) for item in source]
-    if isinstance(source, dict):
-        return {key: _from(folder, item) for key, item in source.items()}
-    if source.startswith("nissl:") or Path(source).is_absolute():
-        return source
-    return str(folder / source)
+    return config.model_copy(
+        update={"corpora": corpora, "model": config.model.model_copy(update={"name": model})}
+    )

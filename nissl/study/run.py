@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from nissl.corpus import Corpus
 from nissl.extraction import extract
 from nissl.methods import Sharing, Task, make_task, share_properties, show_neuron
@@ -18,7 +16,7 @@ from nissl.results import versions
 from nissl.store import Activations
 from nissl.store.shards import lock
 from nissl.study.analyse import analyse_property
-from nissl.study.config import PropertyConfig, StudyConfig
+from nissl.study.config import PropertyConfig, StudyConfig, save_config
 from nissl.study.corpora import describe_corpus, prepare_corpus
 from nissl.study.outcome import PropertyFindings, StudyOutcome
 from nissl.study.saved import save_outcome, slug
@@ -28,11 +26,16 @@ from nissl.study.texts import text_view
 __all__ = ["run_study"]
 
 
-def run_study(config: StudyConfig, out: str | Path) -> StudyOutcome:
+def run_study(config: StudyConfig, out: str | Path, *, command: str | None = None) -> StudyOutcome:
     """Extract, analyse every property and save everything below ``out``.
 
     A second run with the same folder goes on where the first stopped: finished shards and steps
     are read back. The resolved configuration is ``study.yaml``, the page ``report.html``.
+
+    Parameters
+    ----------
+    command
+        What the report names as the way to run it again; the saved configuration by default.
 
     Raises
     ------
@@ -43,16 +46,13 @@ def run_study(config: StudyConfig, out: str | Path) -> StudyOutcome:
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     with lock(folder):
-        resolved = config.model_dump(mode="json")
-        (folder / "study.yaml").write_text(
-            yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True), encoding="utf-8"
-        )
-        outcome = _run(config, folder, began)
+        save_config(config, folder / "study.yaml")
+        outcome = _run(config, folder, command, began)
         save_outcome(outcome, folder)
     return outcome
 
 
-def _run(config: StudyConfig, folder: Path, began: float) -> StudyOutcome:
+def _run(config: StudyConfig, folder: Path, command: str | None, began: float) -> StudyOutcome:
     seconds: dict[str, float] = {}
 
     def timed(stage: str, fn: Callable[[], Any]) -> Any:
@@ -118,7 +118,7 @@ def _run(config: StudyConfig, folder: Path, began: float) -> StudyOutcome:
     return StudyOutcome(
         title=config.title or f"{', '.join(findings)} in {model.name}",
         config=config.model_dump(mode="json"),
-        command="nissl run study.yaml --out study",
+        command=command or f"nissl run {folder / 'study.yaml'} --out {folder}",
         model={
             "name": model.name,
             "class": type(model.model).__name__,
