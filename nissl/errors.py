@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 __all__ = [
     "EXIT_CODE",
+    "EngineError",
     "InputError",
     "LabelError",
     "ModelError",
@@ -55,6 +56,10 @@ class ModelError(NisslError):
 
 class StoreError(NisslError):
     """An activation store that is damaged, foreign or made from something else."""
+
+
+class EngineError(NisslError):
+    """Workers that cannot be reached, are not installed, or died again and again."""
 
 
 class SettingError(NisslError):

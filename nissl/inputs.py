@@ -4,23 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
+from typing import Any
 
 import numpy as np
 
-from nissl.corpus import Sentence, align
+from nissl.corpus import Sentence, align, align_many
 from nissl.errors import InputError
 from nissl.model import LoadedModel
 
 __all__ = ["Item", "batches", "make_items"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Item:
-    """One input to the model: subword ids, and for each of its words a row and its subwords."""
+    """One input to the model: subword ids, and for each of its words a row and its subwords.
 
-    ids: list[int]
-    rows: list[int]
-    pieces: list[np.ndarray]
+    Attributes
+    ----------
+    ids
+        Subword ids, (length,).
+    rows
+        Row of each word, (words,).
+    pieces, bounds
+        Word i has the subwords ``pieces[bounds[i] : bounds[i + 1]]``, positions in ``ids``.
+    where
+        The sentence's place, for messages.
+    context
+        Of a window over a long sentence, the fewest subwords that any word of it sees on its
+        shorter side; ``None`` where the whole sentence is one input.
+    """
+
+    ids: np.ndarray
+    rows: np.ndarray
+    pieces: np.ndarray
+    bounds: np.ndarray
+    where: str = ""
+    context: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
 
 
 def make_items(loaded: LoadedModel, sentences: Sequence[Sentence], on_long: str) -> list[Item]:
@@ -35,54 +58,85 @@ def make_items(loaded: LoadedModel, sentences: Sequence[Sentence], on_long: str)
         truncation=False,
         verbose=False,
     )
-    items: list[Item] = []
-    place = 0
+    ids = encoded["input_ids"]
+    n_pieces = np.fromiter(map(len, ids), np.int64, len(ids))
+    n_words = np.fromiter((len(s.words) for s in sentences), np.int64, len(sentences))
+    special = np.fromiter(chain.from_iterable(encoded["special_tokens_mask"]), np.int8)
+    offsets = encoded["offset_mapping"]
+    found = align_many(
+        _spans(s.offsets for s in sentences),
+        _spans(offsets),
+        special,
+        n_words,
+        n_pieces,
+        np.fromiter((len(s.text) for s in sentences), np.int64, len(sentences)),
+    )
+    positions, bounds = found or _one_by_one(sentences, offsets, encoded["special_tokens_mask"])
+    flat = np.fromiter(chain.from_iterable(ids), np.int64)
+    piece_at = np.concatenate([[0], np.cumsum(n_pieces)])
+    word_at = np.concatenate([[0], np.cumsum(n_words)])
     limit = loaded.max_length
+    items: list[Item] = []
     for j, sentence in enumerate(sentences):
-        ids = encoded["input_ids"][j]
-        special = encoded["special_tokens_mask"][j]
-        pieces = align(
-            sentence.offsets,
-            encoded["offset_mapping"][j],
-            special,
-            forms=sentence.words,
-            where=sentence.where,
+        first, last = int(word_at[j]), int(word_at[j + 1])
+        start, stop = int(bounds[first]), int(bounds[last])
+        item = Item(
+            flat[piece_at[j] : piece_at[j + 1]],
+            np.arange(first, last),
+            positions[start:stop],
+            bounds[first : last + 1] - start,
+            sentence.where,
         )
-        rows = list(range(place, place + len(pieces)))
-        place += len(pieces)
-        if limit is None or len(ids) <= limit:
-            items.append(Item(ids, rows, pieces))
+        if limit is None or len(item) <= limit:
+            items.append(item)
         elif on_long == "window":
-            items += _windows(ids, special, rows, pieces, limit, sentence)
+            items += _windows(item, special[piece_at[j] : piece_at[j + 1]], limit, sentence)
         else:
             raise InputError(
-                f'sentence "{sentence.id}" has {len(ids)} subwords, the model takes {limit}; split '
-                "it, or run it in overlapping windows with --on-long window",
+                f'sentence "{sentence.id}" has {len(item)} subwords, the model takes {limit}; '
+                "split it, or run it in overlapping windows with --on-long window",
                 where=sentence.where,
             )
     return items
 
 
-def _windows(
-    ids: list[int],
-    special: list[int],
-    rows: list[int],
-    pieces: list[np.ndarray],
-    limit: int,
-    sentence: Sentence,
-) -> list[Item]:
+def _spans(parts: Any) -> np.ndarray:
+    """Flatten spans of many sentences to (spans, 2)."""
+    return np.fromiter(
+        chain.from_iterable(chain.from_iterable(parts)), np.int64
+    ).reshape(-1, 2)
+
+
+def _one_by_one(
+    sentences: Sequence[Sentence], offsets: Any, special: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """Align sentence by sentence: names the word that has no subword."""
+    hits: list[np.ndarray] = []
+    for j, sentence in enumerate(sentences):
+        hits += align(
+            sentence.offsets,
+            offsets[j],
+            special[j],
+            forms=sentence.words,
+            where=sentence.where,
+        )
+    return np.concatenate(hits), np.concatenate([[0], np.cumsum([len(hit) for hit in hits])])
+
+
+def _windows(item: Item, special: np.ndarray, limit: int, sentence: Sentence) -> list[Item]:
     """Cut a long input into half-overlapping windows, each with the special tokens at its ends."""
-    inner = np.flatnonzero(np.asarray(special) == 0)
+    inner = np.flatnonzero(special == 0)
     first, last = int(inner[0]), int(inner[-1]) + 1
-    head, tail = ids[:first], ids[last:]
+    head, tail = item.ids[:first], item.ids[last:]
     room = limit - len(head) - len(tail)
     if room < 1:
         raise InputError(f"the model takes {limit} subwords, too few for a window")
     starts = list(range(first, max(first + 1, last - room), max(1, room // 2)))
     if starts[-1] + room < last:
         starts.append(last - room)
-    chosen: list[tuple[list[int], list[np.ndarray]]] = [([], []) for _ in starts]
-    for row, piece in zip(rows, pieces, strict=True):
+    chosen: list[tuple[list[int], list[np.ndarray], list[int]]] = [([], [], []) for _ in starts]
+    for i, row in enumerate(item.rows.tolist()):
+        piece = item.pieces[item.bounds[i] : item.bounds[i + 1]]
         # The context of a word in a window is its distance to the nearer end of the window; the
         # text's own ends count as far away.
         best, room_left = 0, -1
@@ -95,7 +149,7 @@ def _windows(
             if min(left, right) > room_left:
                 best, room_left = w, min(left, right)
         if room_left < 0:
-            form = sentence.words[row - rows[0]]
+            form = sentence.words[i]
             raise InputError(
                 f'word "{form[:40]}" has {len(piece)} subwords, a window has room for {room}; '
                 "shorten or remove it",
@@ -103,19 +157,27 @@ def _windows(
             )
         chosen[best][0].append(row)
         chosen[best][1].append(piece - starts[best] + len(head))
+        chosen[best][2].append(room_left)
     return [
-        Item(head + ids[start : min(last, start + room)] + tail, picked, local)
-        for start, (picked, local) in zip(starts, chosen, strict=True)
-        if picked
+        Item(
+            np.concatenate([head, item.ids[start : min(last, start + room)], tail]),
+            np.array(rows),
+            np.concatenate(local),
+            np.concatenate([[0], np.cumsum([len(piece) for piece in local])]),
+            sentence.where,
+            min(context),
+        )
+        for start, (rows, local, context) in zip(starts, chosen, strict=True)
+        if rows
     ]
 
 
 def batches(items: list[Item], batch_tokens: int) -> list[list[Item]]:
     """Sort by length (longest first, ties by order) and cut by padded size."""
-    order = sorted(range(len(items)), key=lambda i: (-len(items[i].ids), i))
+    order = sorted(range(len(items)), key=lambda i: (-len(items[i]), i))
     cut: list[list[Item]] = []
     for i in order:
-        longest = len(cut[-1][0].ids) if cut else 0
+        longest = len(cut[-1][0]) if cut else 0
         if not cut or (len(cut[-1]) + 1) * longest > batch_tokens:
             cut.append([])
         cut[-1].append(items[i])

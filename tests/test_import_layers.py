@@ -13,7 +13,7 @@ MAY = {
     "errors": set(),
     "site": {"errors"},
     "progress": set(),
-    "parallel": {"progress"},
+    "parallel": {"errors", "progress"},
     "results": {"errors"},
     "plotting": {"errors"},
     "kernels": {"errors"},

@@ -8,7 +8,7 @@ import numpy as np
 
 from nissl.errors import InputError
 
-__all__ = ["align"]
+__all__ = ["align", "align_many"]
 
 
 def align(
@@ -53,3 +53,48 @@ def align(
             )
         out.append(hit)
     return out
+
+
+def align_many(
+    words: np.ndarray,
+    pieces: np.ndarray,
+    special: np.ndarray,
+    n_words: np.ndarray,
+    n_pieces: np.ndarray,
+    lengths: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Align many sentences at once, as :func:`align` does one.
+
+    Parameters
+    ----------
+    words, pieces
+        Character spans (W, 2) and (P, 2) of all sentences, one after the other, each counted from
+        the start of its own sentence.
+    special
+        (P,), 1 for subwords that the tokenizer added.
+    n_words, n_pieces, lengths
+        Words, subwords and characters of each sentence, (sentences,).
+
+    Returns
+    -------
+    positions (H,), bounds (W + 1,)
+        Word i has the subwords ``positions[bounds[i] : bounds[i + 1]]``, counted from its
+        sentence's first. ``None`` when a word has none or the subwords are not in the order of the
+        text: then :func:`align` finds out, sentence by sentence.
+    """
+    base = np.concatenate([[0], np.cumsum(lengths + 1)[:-1]])
+    usable = np.flatnonzero((special == 0) & (pieces[:, 1] > pieces[:, 0]))
+    shift = np.repeat(base, n_pieces)[usable]
+    starts, ends = pieces[usable, 0] + shift, pieces[usable, 1] + shift
+    if (np.diff(starts) < 0).any() or (np.diff(ends) < 0).any():
+        return None
+    shift = np.repeat(base, n_words)
+    first = np.searchsorted(ends, words[:, 0] + shift, side="right")
+    last = np.searchsorted(starts, words[:, 1] + shift, side="left")
+    if (last <= first).any():
+        return None
+    counts = last - first
+    bounds = np.concatenate([[0], np.cumsum(counts)])
+    hits = np.arange(bounds[-1]) + np.repeat(first - bounds[:-1], counts)
+    begin = np.repeat(np.concatenate([[0], np.cumsum(n_pieces)[:-1]]), n_words)
+    return usable[hits] - np.repeat(begin, counts), bounds

@@ -93,14 +93,28 @@ class Corpus:
         return digest.hexdigest()
 
     def __iter__(self) -> Iterator[Sentence]:
-        words, starts, ends = (self.tokens[c].to_list() for c in ("form", "start", "end"))
-        bounds = self._bounds
-        for i, (ident, text, where) in enumerate(
-            self.sentences.select("id", "text", "where").rows()
-        ):
-            a, b = int(bounds[i]), int(bounds[i + 1])
+        for first in range(0, self.n_sentences, 512):
+            yield from self.read(first, min(first + 512, self.n_sentences))
+
+    def read(self, first: int, stop: int) -> list[Sentence]:
+        """Return sentences ``first`` to ``stop - 1``; nothing else is made."""
+        bounds = self._bounds[first : stop + 1].tolist()
+        words, starts, ends = (
+            self.tokens[name].slice(bounds[0], bounds[-1] - bounds[0]).to_list()
+            for name in ("form", "start", "end")
+        )
+        table = self.sentences.select("id", "text", "where").slice(first, stop - first)
+        out = []
+        for i, (ident, text, where) in enumerate(table.iter_rows()):
+            a, b = bounds[i] - bounds[0], bounds[i + 1] - bounds[0]
             offsets = tuple(zip(starts[a:b], ends[a:b], strict=True))
-            yield Sentence(ident, text, tuple(words[a:b]), offsets, where)
+            out.append(Sentence(ident, text, tuple(words[a:b]), offsets, where))
+        return out
+
+    @property
+    def bounds(self) -> np.ndarray:
+        """First token of each sentence, and the number of tokens, (sentences + 1,)."""
+        return self._bounds
 
     @cached_property
     def _bounds(self) -> np.ndarray:

@@ -3,162 +3,157 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from nissl.errors import ModelError, SettingError, did_you_mean
+from nissl.model.blocks import ANY, Stack, find_stacks
+from nissl.model.inner import find_heads, find_units
+from nissl.model.recurrent import recurrent_modules, recurrent_sites
 from nissl.site import Site
 
-__all__ = ["KINDS", "find_sites"]
+__all__ = ["KINDS", "all_sites", "called_before_last_block", "find_sites", "torch_module"]
 
-KINDS = ("hidden", "mlp", "head")
+KINDS = ("hidden", "mlp", "head", "state")
+
+
+def torch_module(model: Any) -> Any:
+    """Return the torch module of a :class:`~nissl.model.load.LoadedModel`, or the module given."""
+    return model.model if hasattr(model, "tokenizer") and hasattr(model, "model") else model
 
 
 def find_sites(model: Any, kinds: Sequence[str] = ("hidden",)) -> tuple[Site, ...]:
-    """Find the sites of a transformer.
+    """Find the sites of a model, by kind, then stack (encoder first), then layer.
 
-    The blocks are the longest list of modules of one class that is not inside another. What enters
-    the first block is ``hidden.0``, what leaves block i is ``hidden.i``: captured by module, so the
-    last one is *before* a final norm, where GPT-2 and Llama have one. A tiny forward pass records
-    the order, inputs and shapes of the linear maps inside each block: ``mlp`` is the input of the
-    last map, which leads back to the model's width, so for gated MLPs it is the product; ``head``
-    is the input of the map before the MLP's first, which mixes the attention heads.
+    The blocks are an outermost list of modules through which a tiny forward pass sends one stream
+    of constant width. What enters the first block is ``hidden.0``, what leaves block i is
+    ``hidden.i``: captured by module, so the last one is *before* a final norm, where GPT-2 and
+    Llama have one. The pass also records the order and the shapes of the linear maps inside each
+    block: ``mlp`` is the input of the last map, which leads back to the stream's width, so for
+    gated MLPs it is the product; ``head`` is the input of the map before the MLP's first, which
+    mixes the attention heads. Where weights are shared, layers are calls of one module.
+
+    An encoder-decoder has two stacks, ``encoder`` and ``decoder``; the decoder's ``head`` is
+    self-attention (cross-attention can be named, see :func:`~nissl.model.resolve_sites`).
+
+    In a mixture of experts with fused weights, ``mlp`` holds the units of all experts side by
+    side, expert × inner wide; units of experts that a token is not routed to are 0. Shared experts
+    are not part of it.
+
+    A model of torch's LSTM, GRU or RNN layers has ``hidden`` and ``state``: the latter has a part
+    for the hidden state, the cell and every gate, such as ``state.forget_gate.1``. Layers are
+    counted through all such modules in the order they are registered.
 
     Parameters
     ----------
     model
-        A :class:`~nissl.model.load.LoadedModel` or a torch module that takes ``input_ids``.
+        A :class:`~nissl.model.load.LoadedModel` or a torch module.
+    kinds
+        Some of ``hidden``, ``mlp``, ``head``, ``state``.
 
     Raises
     ------
     ModelError
         No list of blocks, or a kind that this architecture does not have; says what was tried.
+    SettingError
+        An unknown kind.
     """
-    module = getattr(model, "model", model) if hasattr(model, "tokenizer") else model
+    module = torch_module(model)
     for kind in kinds:
         if kind not in KINDS:
             raise SettingError(
                 f'no kind of site "{kind}"; there are {", ".join(KINDS)}.'
                 f"{did_you_mean(kind, KINDS)}"
             )
-    path, blocks = _blocks(module)
-    calls, widths = _trace(module, path, len(blocks))
+    stacks = _stacks(module)
+    return tuple(
+        site
+        for kind in KINDS
+        if kind in kinds
+        for site in (_of_stacks(stacks, kind) if stacks else _of_layers(module, kind))
+    )
+
+
+def all_sites(model: Any) -> tuple[tuple[Site, ...], dict[str, str]]:
+    """Find the sites of every kind, and for each kind that a model lacks, say why.
+
+    Raises
+    ------
+    ModelError
+        The model has neither blocks nor recurrent layers.
+    """
+    module = torch_module(model)
+    stacks = _stacks(module)
     sites: list[Site] = []
+    why: dict[str, str] = {}
     for kind in KINDS:
-        if kind not in kinds:
-            continue
-        if kind == "hidden":
-            sites.append(Site("hidden", 0, f"{path}.0", "input", widths[0]))
-            sites += [
-                Site("hidden", i + 1, f"{path}.{i}", "output", widths[i + 1])
-                for i in range(len(blocks))
-            ]
-            continue
-        for i in range(len(blocks)):
-            found = _inner(calls[i], widths[i + 1], kind)
-            if found is None:
-                tried = ", ".join(f"{c.module} ({c.wide_in}→{c.wide_out})" for c in calls[i])
-                raise ModelError(
-                    f"found no {kind} site in block {path}.{i}; its linear maps in order: "
-                    f"{tried or 'none'}"
-                )
-            name, width = found
-            sites.append(Site(kind, i + 1, name, "input", width))
-    return tuple(sites)
+        try:
+            sites += _of_stacks(stacks, kind) if stacks else _of_layers(module, kind)
+        except ModelError as error:
+            why[kind] = error.message
+    return tuple(sites), why
 
 
-def _blocks(module: Any) -> tuple[str, Any]:
-    import torch
-
-    lists: list[tuple[str, Any]] = [
-        (path, found)
-        for path, found in module.named_modules()
-        if isinstance(found, torch.nn.ModuleList)
-        and len(found) >= 1
-        and len({type(item) for item in found}) == 1
-        # Blocks hold several maps; lists of single layers or experts do not count.
-        and sum(1 for _ in found[0].modules()) > 4
-    ]
-    if not lists:
-        raise ModelError(
-            f"{type(module).__name__} has no list of blocks (a ModuleList of one class); "
-            "this architecture is not known"
-        )
-    # Lists inside blocks (experts, sublayers) may be longer than the stack: only outermost count.
-    outer = [
-        (path, found)
-        for path, found in lists
-        if not any(path.startswith(other + ".") for other, _ in lists)
-    ]
-    return max(outer, key=lambda item: len(item[1]))
-
-
-@dataclass(frozen=True)
-class _Call:
-    """One run of a linear map: its module, the tensor it got, and both widths."""
-
-    module: str
-    given: Any
-    wide_in: int
-    wide_out: int
-
-
-def _trace(module: Any, path: str, n_blocks: int) -> tuple[list[list[_Call]], list[int]]:
-    """Run two tokens; return for each block its linear maps in order, and the stream's widths."""
-    import torch
-
-    calls: list[list[_Call]] = [[] for _ in range(n_blocks)]
-    widths: dict[int, int] = {}
-
-    def watch_linear(block: int, name: str) -> Any:
-        def hook(mod: Any, args: tuple[Any, ...], out: Any) -> None:
-            if args and isinstance(out, torch.Tensor) and isinstance(args[0], torch.Tensor):
-                calls[block].append(_Call(name, args[0], args[0].shape[-1], out.shape[-1]))
-
-        return hook
-
-    def watch_block(block: int) -> Any:
-        def hook(mod: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
-            if block == 0:
-                widths[0] = block_input(args, kwargs).shape[-1]
-            widths[block + 1] = first_tensor(out).shape[-1]
-
-        return hook
-
-    handles: list[Any] = []
+def _stacks(module: Any) -> tuple[Stack, ...]:
+    """Return a model's stacks of blocks; none for a model of recurrent layers."""
     try:
-        for i in range(n_blocks):
-            prefix = f"{path}.{i}"
-            block = module.get_submodule(prefix)
-            handles.append(block.register_forward_hook(watch_block(i), with_kwargs=True))
-            for name, inner in block.named_modules():
-                weight = getattr(inner, "weight", None)
-                if (
-                    next(inner.children(), None) is None
-                    and isinstance(weight, torch.Tensor)
-                    and weight.dim() == 2
-                    and not isinstance(inner, torch.nn.Embedding)
-                ):
-                    handles.append(inner.register_forward_hook(watch_linear(i, f"{prefix}.{name}")))
-        _trial(module)
-    finally:
-        for handle in handles:
-            handle.remove()
-    missing = [i for i in range(n_blocks + 1) if i not in widths]
-    if missing:
+        return find_stacks(module)
+    except ModelError:
+        if recurrent_modules(module):
+            return ()
+        raise
+
+
+def _of_layers(module: Any, kind: str) -> tuple[Site, ...]:
+    found = recurrent_sites(module, kind)
+    if not found:
+        named = ", ".join(path or type(m).__name__ for path, m in recurrent_modules(module))
         raise ModelError(
-            f"block {path}.{max(0, missing[0] - 1)} did not run in a trial forward pass"
+            f"found no {kind} site: this model has recurrent layers ({named}), whose kinds are "
+            f"hidden and state; {ANY}"
         )
-    return calls, [widths[i] for i in range(n_blocks + 1)]
+    return found
 
 
-def _trial(module: Any) -> None:
-    """Run two tokens through the model."""
-    import torch
-
-    device = next(module.parameters()).device
-    with torch.inference_mode():
-        module(input_ids=torch.zeros((1, 2), dtype=torch.long, device=device))
+def _of_stacks(stacks: Sequence[Stack], kind: str) -> list[Site]:
+    if kind == "state":
+        raise ModelError(
+            "found no state site: only recurrent layers (torch's LSTM, GRU, RNN) have states, and "
+            f"this model is a stack of blocks at {', '.join(stack.path for stack in stacks)}"
+        )
+    sites: list[Site] = []
+    for stack in stacks:
+        first = stack.runs[0]
+        width = first.left[-1]
+        if kind == "hidden":
+            sites.append(
+                Site("hidden", 0, first.module, "input", width, stack.name, call=first.number)
+            )
+        for i, run in enumerate(stack.runs):
+            if kind == "hidden":
+                sites.append(
+                    Site("hidden", i + 1, run.module, "output", width, stack.name, call=run.number)
+                )
+                continue
+            cross = stack.name == "decoder"
+            found = find_units(run) if kind == "mlp" else find_heads(run, cross=cross)
+            if found is None:
+                tried = ", ".join(f"{c.module} ({c.wide_in}→{c.wide_out})" for c in run.calls)
+                raise ModelError(
+                    f"found no {kind} site in block {run.module}; its linear maps in order: "
+                    f"{tried or 'none'}; {ANY}"
+                )
+            sites.append(
+                Site(
+                    kind,
+                    i + 1,
+                    found.module,
+                    "input",
+                    found.wide_in,
+                    stack.name,
+                    call=found.number,
+                )
+            )
+    return sites
 
 
 def called_before_last_block(module: Any) -> set[str]:
@@ -169,63 +164,28 @@ def called_before_last_block(module: Any) -> set[str]:
     ModelError
         No list of blocks.
     """
-    path, blocks = _blocks(module)
+    from nissl.model.trial import trial
+
+    last = find_stacks(module)[-1].runs[-1]
     seen: set[str] = set()
-    finished = False
+    finished = 0
 
     def start(name: str) -> Any:
         def hook(mod: Any, args: tuple[Any, ...]) -> None:
-            if not finished:
+            if finished <= last.number:
                 seen.add(name)
 
         return hook
 
     def stop(mod: Any, args: tuple[Any, ...], out: Any) -> None:
         nonlocal finished
-        finished = True
+        finished += 1
 
     handles = [part.register_forward_pre_hook(start(name)) for name, part in module.named_modules()]
-    handles.append(module.get_submodule(f"{path}.{len(blocks) - 1}").register_forward_hook(stop))
+    handles.append(module.get_submodule(last.module).register_forward_hook(stop))
     try:
-        _trial(module)
+        trial(module)
     finally:
         for handle in handles:
             handle.remove()
     return seen
-
-
-def _inner(calls: list[_Call], width: int, kind: str) -> tuple[str, int] | None:
-    """Return module and width of the block's MLP units or head outputs.
-
-    A block's maps end with …, attention output, map(s) up, map down. Two maps up that are given
-    the very same tensor are gate and value; one map up of twice the width is both in one.
-    """
-    down = next((i for i in reversed(range(len(calls))) if calls[i].wide_out == width), None)
-    if down is None or down == 0:
-        return None
-    inner = calls[down].wide_in
-    up = down - 1
-    if calls[up].wide_in != width or calls[up].wide_out not in (inner, 2 * inner):
-        return None
-    if kind == "mlp":
-        return calls[down].module, inner
-    while up > 0 and calls[up - 1].given is calls[up].given:
-        up -= 1
-    if up == 0 or calls[up - 1].wide_out != width:
-        return None
-    return calls[up - 1].module, calls[up - 1].wide_in
-
-
-def block_input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Return the hidden states that a block was called with."""
-    if args:
-        return args[0]
-    for key in ("hidden_states", "x", "inputs"):
-        if key in kwargs:
-            return kwargs[key]
-    raise ModelError(f"a block is called without hidden states; its arguments are {sorted(kwargs)}")
-
-
-def first_tensor(out: Any) -> Any:
-    """Return a module's output, or the first part of it when it is a tuple."""
-    return out[0] if isinstance(out, tuple | list) else out

@@ -1,5 +1,7 @@
 """The activation store."""
 
 from nissl.store.activations import Activations
+from nissl.store.verify import Fault, verify_store
+from nissl.store.write import write_store
 
-__all__ = ["Activations"]
+__all__ = ["Activations", "Fault", "verify_store", "write_store"]

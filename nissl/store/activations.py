@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,12 +15,11 @@ import polars as pl
 
 from nissl.errors import LabelError, SettingError, StoreError, did_you_mean
 from nissl.site import Site, format_neuron
-from nissl.store.shards import read_json, shard_name
+from nissl.store.files import checksum_of, shard_name
+from nissl.store.manifest import TABLES, check_file, check_shard, open_manifest, sites_of
+from nissl.store.tensors import Shard, open_shard
 
-__all__ = ["FORMAT", "Activations"]
-
-FORMAT = 1
-NEEDED = ("model", "corpus", "sites", "dtype", "labels", "bounds", "shards", "fingerprint")
+__all__ = ["Activations"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,39 +58,18 @@ class Activations:
             Not a store, unfinished, of another format, damaged, or with a missing shard.
         """
         folder = Path(path)
-        manifest_path = folder / "manifest.json"
-        if not manifest_path.is_file():
-            if not folder.is_dir():
-                near = [p.name for p in folder.parent.iterdir()] if folder.parent.is_dir() else []
-                raise StoreError(
-                    f"no such store.{did_you_mean(folder.name, near)}", where=str(path)
-                )
-            if (folder / "plan.json").is_file():
-                raise StoreError(
-                    "the extraction is unfinished; run it again to go on", where=str(path)
-                )
-            raise StoreError("is not an activation store (no manifest.json)", where=str(path))
-        manifest = read_json(manifest_path)
-        if manifest.get("format") != FORMAT:
-            raise StoreError(
-                f"has store format {manifest.get('format')!r}, this version reads {FORMAT}; "
-                "extract again",
-                where=str(path),
-            )
-        lacking = [key for key in NEEDED if key not in manifest]
-        if lacking:
-            raise StoreError(
-                f"is damaged (no {lacking[0]}); extract again", where=str(manifest_path)
-            )
-        for index in range(len(manifest["shards"])):
-            if not (folder / shard_name(index)).is_file():
-                raise StoreError(f"{shard_name(index)} is missing; extract again", where=str(path))
-        tokens = _read_table(folder / "tokens.parquet")
-        sentences = _read_table(folder / "sentences.parquet")
+        manifest = open_manifest(folder)
+        for shard in manifest["shards"]:
+            check_file(folder, shard["file"], shard["bytes"])
+        tokens, sentences = (_read_table(folder, name, manifest["tables"][name]) for name in TABLES)
         labels = tuple(manifest["labels"])
-        if tokens.height != manifest["bounds"][-1] or not set(labels) <= set(tokens.columns):
+        if tokens.height != manifest["shards"][-1]["rows"][1] or not set(labels) <= set(
+            tokens.columns
+        ):
             raise StoreError(
-                "tokens.parquet does not belong to the manifest; extract again", where=str(path)
+                "tokens.parquet does not belong to the manifest; run nissl store repair on its "
+                "folder",
+                where=str(path),
             )
         return cls(
             path=folder, manifest=manifest, tokens=tokens, sentences=sentences, labels=labels
@@ -99,7 +78,7 @@ class Activations:
     @cached_property
     def sites(self) -> tuple[Site, ...]:
         """The sites, in the order of the columns."""
-        return tuple(Site(**site) for site in self.manifest["sites"])
+        return sites_of(dict(self.manifest))
 
     @cached_property
     def neurons(self) -> pl.DataFrame:
@@ -133,7 +112,7 @@ class Activations:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over the settings that decide the values, and the shards' checksums.
+        """Hash of the settings that decide the values, and the shards' checksums.
 
         Labels are not part of it: ``manifest["corpus_fingerprint"]`` covers them.
         """
@@ -189,46 +168,57 @@ class Activations:
         StoreError
             A shard is missing or damaged.
         """
-        import torch
-        from safetensors import SafetensorError, safe_open
-
         picks = self._columns(sites, neurons)
         wanted = self._rows(rows)
         out = np.empty((sum(len(where) for where, _ in picks.values()), len(wanted)), np.float32)
-        target = torch.from_numpy(out)
         order = np.argsort(wanted, kind="stable")
         ordered = wanted[order]
-        bounds = np.asarray(self.manifest["bounds"])
-        for index in range(len(bounds) - 1):
-            a, b = np.searchsorted(ordered, bounds[index : index + 2])
+        for index, (first, last) in enumerate(self._bounds):
+            a, b = np.searchsorted(ordered, [first, last])
             if a == b:
                 continue
-            local = ordered[a:b] - bounds[index]
-            whole = len(local) == bounds[index + 1] - bounds[index] and (np.diff(local) == 1).all()
-            lines = torch.from_numpy(local)
-            place = order[a:b]
+            local, place = ordered[a:b] - first, order[a:b]
+            thin = None if len(local) == last - first and (np.diff(local) == 1).all() else local
             straight = bool((np.diff(place) == 1).all())
-            path = self.path / shard_name(index)
-            try:
-                with safe_open(path, framework="pt") as shard:
-                    for site, (where, columns) in picks.items():
-                        values = shard.get_tensor(site)
-                        part = values if whole else values[lines]
-                        if columns is not None:
-                            part = part[:, torch.from_numpy(columns)]
-                        part = part.T.to(torch.float32)
-                        first, last = int(where[0]), int(where[-1]) + 1
-                        if straight and last - first == len(where):
-                            target[first:last, place[0] : place[-1] + 1].copy_(part)
-                        else:
-                            line, column = torch.from_numpy(where), torch.from_numpy(place)
-                            target[line[:, None], column[None, :]] = part
-            except (OSError, SafetensorError) as error:
-                raise StoreError(
-                    f"is missing or damaged ({error}); run the extraction again to make it anew",
-                    where=str(path),
-                ) from None
+            with self._shard(index) as shard:
+                for site, (where, columns) in picks.items():
+                    if straight and int(where[-1]) - int(where[0]) + 1 == len(where):
+                        lines = slice(int(where[0]), int(where[-1]) + 1)
+                        target = out[lines, int(place[0]) : int(place[-1]) + 1]
+                        shard.read(site, target, columns, thin)
+                    else:
+                        part = np.empty((len(where), len(place)), np.float32)
+                        shard.read(site, part, columns, thin)
+                        out[where[:, None], place[None, :]] = part
         return out.T
+
+    def stream(
+        self,
+        *,
+        sites: Sequence[str] | None = None,
+        neurons: Sequence[str] | np.ndarray | None = None,
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield the store a shard at a time, in order: token rows (n,) and float32 (n, neurons).
+
+        Memory stays that of one shard, whatever the size of the store.
+        """
+        for first, last in self._bounds:
+            if last > first:
+                rows = np.arange(first, last)
+                yield rows, self.matrix(sites=sites, neurons=neurons, rows=rows)
+
+    @cached_property
+    def _bounds(self) -> list[tuple[int, int]]:
+        """First row of each shard, and the one after its last."""
+        return [(shard["rows"][0], shard["rows"][1]) for shard in self.manifest["shards"]]
+
+    @contextlib.contextmanager
+    def _shard(self, index: int) -> Iterator[Shard]:
+        """Open a shard and check that it is the manifest's."""
+        first, last = self._bounds[index]
+        with open_shard(self.path / shard_name(index)) as shard:
+            check_shard(shard.path, shard.entries, self.sites, self.manifest["dtype"], last - first)
+            yield shard
 
     def _columns(
         self, sites: Sequence[str] | None, neurons: Sequence[str] | np.ndarray | None
@@ -296,11 +286,20 @@ def _positions(given: Any, total: int, what: str) -> np.ndarray:
     return values
 
 
-def _read_table(path: Path) -> pl.DataFrame:
+def _read_table(folder: Path, name: str, entry: Mapping[str, Any]) -> pl.DataFrame:
+    """Read a table whose bytes are those that were written: a Parquet reader trusts its input."""
+    check_file(folder, name, entry["bytes"])
+    path = folder / name
     try:
+        if checksum_of(path) != entry["checksum"]:
+            raise StoreError(
+                "is damaged (its checksum differs); run nissl store repair on its folder",
+                where=str(path),
+            )
         return pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
         first = str(error).splitlines()[0]
         raise StoreError(
-            f"is missing or damaged ({first}); extract again", where=str(path)
+            f"is missing or damaged ({first}); run nissl store repair on its folder",
+            where=str(path),
         ) from None

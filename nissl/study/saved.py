@@ -12,7 +12,7 @@ import polars as pl
 from nissl.errors import StoreError
 from nissl.methods import NeuronView, Sharing
 from nissl.results import load_result
-from nissl.store.shards import read_json, write_json
+from nissl.store.files import read_json, write_json
 from nissl.study.outcome import PropertyFindings, StudyOutcome, TextView
 
 __all__ = ["load_study", "save_outcome", "slug"]
@@ -85,7 +85,7 @@ def load_study(folder: str | Path) -> StudyOutcome:
                 where=str(folder),
             )
         raise StoreError("holds no study (no outcome.json)", where=str(folder))
-    meta = read_json(base / "outcome.json")
+    meta = read_json(base / "outcome.json", cure="run the study again")
     if meta.get("format") != FORMAT:
         raise StoreError("the study has another format; run it again", where=str(folder))
     results = base / "results"

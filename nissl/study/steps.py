@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from nissl import __version__
 from nissl.errors import StoreError
 from nissl.results import Result, load_result
-from nissl.store.shards import read_json, write_json
+from nissl.store.files import read_json, write_json
 
 __all__ = ["Steps"]
 
@@ -69,7 +69,7 @@ class Steps:
         if not mark.is_file():
             return None
         try:
-            found = read_json(mark)
+            found = read_json(mark, cure="run the study again")
             if found.get("key") != key:
                 return None
             result = load_result(target)

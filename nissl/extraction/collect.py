@@ -1,0 +1,265 @@
+"""Run a model on the inputs of one shard and keep the words' activations, nothing else."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from nissl.corpus import Sentence
+from nissl.errors import ModelError
+from nissl.inputs import Item, batches
+from nissl.model import LoadedModel, Site, capture, offset, run
+from nissl.store.tensors import DTYPES
+
+__all__ = ["Buffers"]
+
+
+class Buffers:
+    """Memory for one shard, used again for the next.
+
+    Words are kept in the order in which the model saw them (pinned, where they come from a GPU, so
+    that copies run beside the model), and turned to neuron × token once, when the shard is full.
+
+    Parameters
+    ----------
+    loaded, sites
+        The model, and what to keep of it.
+    dtype
+        How it is stored.
+    """
+
+    def __init__(self, loaded: LoadedModel, sites: Sequence[Site], dtype: str) -> None:
+        import torch
+
+        self.loaded = loaded
+        self.sites = tuple(sites)
+        self.dtype = dtype
+        self.budget: int | None = None
+        self._torch_dtype = getattr(torch, dtype)
+        self._pinned = loaded.device.startswith("cuda")
+        self._seen: dict[str, Any] = {}
+        self._turned: dict[str, Any] = {}
+
+    def collect(
+        self,
+        items: list[Item],
+        sentences: Sequence[Sentence],
+        n_rows: int,
+        *,
+        pooling: str,
+        batch_tokens: int,
+        advance: Callable[[int], None],
+        ready: Callable[[], None],
+    ) -> dict[str, np.ndarray]:
+        """Run the items; return site → raw bits (neurons, n_rows).
+
+        Parameters
+        ----------
+        items
+            Every word of the shard, once.
+        sentences
+            The shard's sentences, for messages.
+        advance
+            Called with the number of words done.
+        ready
+            Called before the arrays of the last call are overwritten.
+
+        Raises
+        ------
+        ModelError
+            Not enough memory for one sentence, a value that is not finite, or one too large for
+            the store's dtype.
+        """
+        import torch
+
+        self._grow(self._seen, n_rows, pinned=self._pinned)
+        order = self._run(items, n_rows, pooling, batch_tokens, advance)
+        if self._pinned:
+            torch.cuda.synchronize(self.loaded.device)
+        ready()
+        self._grow(self._turned, n_rows)
+        out: dict[str, np.ndarray] = {}
+        index = torch.from_numpy(order)
+        for site in self.sites:
+            seen = self._view(self._seen, site, n_rows)
+            values = seen.index_select(0, index)
+            # A sum is finite unless a value is not, or it overflows: the slow look decides.
+            if not bool(values.sum().isfinite()):
+                check_finite(values, site, sentences, self.loaded.dtype, self.dtype)
+            turned = self._view(self._turned, site, n_rows).view(site.width, n_rows)
+            turned.copy_(values.t())
+            bits = torch.int32 if DTYPES[self.dtype][1] == 4 else torch.int16
+            out[site.name] = turned.view(bits).numpy()
+        return out
+
+    def _grow(self, store: dict[str, Any], n_rows: int, *, pinned: bool = False) -> None:
+        """Make room for n_rows words at every site; what there is, is used again."""
+        import torch
+
+        for site in self.sites:
+            size = n_rows * site.width
+            if site.name not in store or store[site.name].numel() < size:
+                store[site.name] = torch.empty(size, dtype=self._torch_dtype, pin_memory=pinned)
+
+    @staticmethod
+    def _view(store: dict[str, Any], site: Site, n_rows: int) -> Any:
+        return store[site.name][: n_rows * site.width].view(n_rows, site.width)
+
+    def _run(
+        self,
+        items: list[Item],
+        n_rows: int,
+        pooling: str,
+        batch_tokens: int,
+        advance: Callable[[int], None],
+    ) -> np.ndarray:
+        """Run all batches; return the place of each row in the order of the run, (n_rows,)."""
+        import torch
+
+        targets = {site.name: self._view(self._seen, site, n_rows) for site in self.sites}
+        shifts = {site.name: offset(site) for site in self.sites}
+        place = np.full(n_rows, -1, dtype=np.int64)
+        done = 0
+        pool: _Pooler
+
+        # Words are picked while the model runs, so that only they are held, and so that a block
+        # that changes its input in place cannot change what was seen before it.
+        def keep(site: Site, tensor: Any) -> None:
+            pool(tensor, shifts[site.name], targets[site.name][done : done + pool.n_words])
+
+        budget = min(batch_tokens, self.budget or batch_tokens)
+        left = deque(batches(items, budget))
+        with torch.inference_mode(), capture(self.loaded.model, self.sites, keep=keep, stop=True):
+            while left:
+                batch = left.popleft()
+                pool = _Pooler(batch, pooling, self.loaded.device)
+                if not self._forward(batch):
+                    if len(batch) == 1:
+                        raise ModelError(
+                            f"device {self.loaded.device} has too little memory for this sentence "
+                            f"of {len(batch[0])} subwords; use a smaller --dtype, fewer sites, or "
+                            "--on-long window with a shorter limit",
+                            where=batch[0].where,
+                        )
+                    # Half of what did not fit, from now on: memory will not have grown later.
+                    budget = max(1, len(batch) * len(batch[0]) // 2)
+                    self.budget = budget
+                    left = deque(batches([*batch, *(i for b in left for i in b)], budget))
+                    continue
+                rows = np.concatenate([item.rows for item in batch])
+                place[rows] = np.arange(done, done + len(rows))
+                done += len(rows)
+                advance(len(rows))
+        if done != n_rows or (place < 0).any():
+            raise AssertionError(f"{done} of {n_rows} words were seen")
+        return place
+
+    def _forward(self, batch: list[Item]) -> bool:
+        """Run one batch; False when the device has too little memory for it."""
+        import torch
+
+        pad = self.loaded.tokenizer.pad_token_id
+        longest = max(len(item) for item in batch)
+        ids = np.full((len(batch), longest), 0 if pad is None else int(pad), dtype=np.int64)
+        mask = np.zeros((len(batch), longest), dtype=np.int64)
+        for b, item in enumerate(batch):
+            ids[b, : len(item)] = item.ids
+            mask[b, : len(item)] = 1
+        device = self.loaded.device
+        try:
+            run(self.loaded, torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device))
+        except (RuntimeError, MemoryError) as error:
+            if not _out_of_memory(error):
+                raise
+        else:
+            return True
+        # Outside of the handler: the traceback held on to the tensors of the failed pass.
+        if self._pinned:
+            torch.cuda.empty_cache()
+        return False
+
+
+class _Pooler:
+    """Picks the words of a batch out of (batch, length, width), into (words, width)."""
+
+    def __init__(self, batch: list[Item], pooling: str, device: str) -> None:
+        counts = [len(item.rows) for item in batch]
+        self.n_words = sum(counts)
+        self._device = device
+        self._mean = pooling == "mean"
+        if self._mean:
+            self._at = np.concatenate([item.pieces for item in batch])
+            sizes = np.concatenate([np.diff(item.bounds) for item in batch])
+            self._owner = np.repeat(np.arange(self.n_words), sizes)
+            self._sizes = sizes
+            counts = [len(item.pieces) for item in batch]
+        elif pooling == "last":
+            self._at = np.concatenate([item.pieces[item.bounds[1:] - 1] for item in batch])
+        else:
+            self._at = np.concatenate([item.pieces[item.bounds[:-1]] for item in batch])
+        self._line = np.repeat(np.arange(len(batch)), counts)
+        self._index: dict[tuple[int, int], Any] = {}
+
+    def __call__(self, tensor: Any, shift: int, out: Any) -> None:
+        """Write the words' values to ``out``; position i of the text is at i + shift."""
+        import torch
+
+        length = tensor.shape[1]
+        if (length, shift) not in self._index:
+            at = torch.from_numpy(self._line * length + self._at + shift)
+            self._index[length, shift] = at.to(tensor.device, non_blocking=True)
+        flat, index = tensor.flatten(0, 1), self._index[length, shift]
+        if self._mean:
+            owner = torch.from_numpy(self._owner).to(tensor.device)
+            sizes = torch.from_numpy(self._sizes).to(tensor.device, torch.float32)
+            # Sums in float32: half precision would lose bits in long words.
+            total = torch.zeros(
+                (self.n_words, flat.shape[1]), dtype=torch.float32, device=flat.device
+            )
+            total.index_add_(0, owner, flat.index_select(0, index).to(torch.float32))
+            out.copy_(total / sizes[:, None], non_blocking=True)
+        elif flat.device == out.device and flat.dtype == out.dtype:
+            torch.index_select(flat, 0, index, out=out)
+        else:
+            out.copy_(flat.index_select(0, index).to(out.dtype), non_blocking=True)
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Whether a device, or this machine, had too little memory."""
+    import torch
+
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    text = str(error)
+    return "out of memory" in text or "can't allocate memory" in text
+
+
+def check_finite(
+    values: Any, site: Site, sentences: Sequence[Sentence], computed: str, stored: str
+) -> None:
+    """Refuse values that are not numbers; name the first neuron and the word it was seen at."""
+    import torch
+
+    if torch.isfinite(values).all():
+        return
+    row, neuron = (~torch.isfinite(values)).nonzero()[0].tolist()
+    value = values[row, neuron].item()
+    for sentence in sentences:
+        if row < len(sentence.words):
+            break
+        row -= len(sentence.words)
+    else:
+        raise AssertionError("a shard's rows are its sentences' words")
+    if stored == "float16" and computed != "float16":
+        cure = "it may be too large for float16: store bfloat16 or float32 (--store-dtype)"
+    elif computed == "float16":
+        cure = "run the model in float32 or bfloat16 (--dtype)"
+    else:
+        cure = "the model's weights are damaged, or too large for its dtype"
+    raise ModelError(
+        f'neuron {site.name}:{neuron} is {value} at word {row + 1} "{sentence.words[row]}"; {cure}',
+        where=sentence.where,
+    )

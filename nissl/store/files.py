@@ -1,0 +1,213 @@
+"""Files that are whole or absent: temporary name, fsync, rename; checksums; one writer."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import xxhash
+
+from nissl.errors import StoreError
+from nissl.store.tensors import header_of
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = [
+    "checksum_of",
+    "clear_partial",
+    "finished",
+    "lock",
+    "read_json",
+    "shard_name",
+    "write_json",
+    "write_shard",
+    "write_table",
+]
+
+CURE = "run nissl store repair on its folder"
+METHOD = "xxh3-128"
+"""The checksum: it finds damage, not malice, at the speed of memory."""
+
+
+def shard_name(index: int) -> str:
+    """Return the file name of a shard."""
+    return f"shard-{index:05d}.safetensors"
+
+
+def checksum_of(path: Path) -> str:
+    """Return the checksum of a file."""
+    digest = xxhash.xxh3_128()
+    buffer = memoryview(bytearray(1 << 22))
+    with path.open("rb", buffering=0) as file:
+        while got := file.readinto(buffer):
+            digest.update(buffer[:got])
+    return f"{METHOD}:{digest.hexdigest()}"
+
+
+@contextlib.contextmanager
+def _publishing(target: Path) -> Iterator[int]:
+    """Yield a file to write; it appears under its name, durably, when the block ends well.
+
+    The temporary name is the writer's own: two that write the same file (a worker that outlived
+    its master, say) do not meet.
+    """
+    partial = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
+    try:
+        file = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        try:
+            yield file
+            os.fsync(file)
+        finally:
+            os.close(file)
+        os.replace(partial, target)
+        sync_folder(target.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise StoreError(
+                f"cannot be written ({error.strerror}); what is finished is kept: make room and "
+                "run again",
+                where=str(target),
+            ) from None
+        raise StoreError(f"cannot be written ({error.strerror})", where=str(target)) from None
+    except BaseException:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _write_all(file: int, parts: Sequence[Any]) -> None:
+    for part in parts:
+        left = memoryview(part).cast("B") if not isinstance(part, bytes) else memoryview(part)
+        while left.nbytes:
+            left = left[os.write(file, left) :]
+
+
+def clear_partial(folder: Path) -> None:
+    """Remove what an interrupted writer left; only the holder of the lock may."""
+    for path in folder.glob("*.part"):
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def write_shard(
+    folder: Path,
+    index: int,
+    tensors: Mapping[str, Any],
+    dtype: str,
+    notes: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Write one shard and the mark beside it; return the mark.
+
+    The mark (``shard-00000.json``: checksum, size, notes) is written first: a shard without a
+    fitting one is not counted as done.
+
+    Parameters
+    ----------
+    tensors
+        Site → contiguous array (neurons, tokens) of 2- or 4-byte values, as bits of ``dtype``.
+    notes
+        What else is to be remembered of the shard.
+
+    Raises
+    ------
+    StoreError
+        The disk is full, or the file cannot be written for another reason.
+    """
+    target = folder / shard_name(index)
+    widths = {site: value.shape[0] for site, value in tensors.items()}
+    rows = next(iter(tensors.values())).shape[1]
+    about = {"made_by": "nissl", "layout": "neuron,token"}
+    parts = [header_of(widths, rows, dtype, about), *tensors.values()]
+    digest = xxhash.xxh3_128()
+    for part in parts:
+        digest.update(part)
+    mark = {
+        "checksum": f"{METHOD}:{digest.hexdigest()}",
+        "bytes": sum(memoryview(part).nbytes for part in parts),
+        "rows": rows,
+        **(notes or {}),
+    }
+    write_json(target.with_suffix(".json"), mark)
+    with _publishing(target) as file:
+        _write_all(file, parts)
+    return mark
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically."""
+    text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+    with _publishing(path) as file:
+        _write_all(file, [text.encode()])
+
+
+def write_table(path: Path, table: pl.DataFrame) -> dict[str, Any]:
+    """Write a table as Parquet, atomically; return its checksum and size."""
+    import io
+
+    buffer = io.BytesIO()
+    table.write_parquet(buffer)
+    raw = buffer.getvalue()
+    with _publishing(path) as file:
+        _write_all(file, [raw])
+    return {"checksum": f"{METHOD}:{xxhash.xxh3_128_hexdigest(raw)}", "bytes": len(raw)}
+
+
+def read_json(path: Path, *, cure: str = CURE) -> dict[str, Any]:
+    """Read a JSON object, or say what is wrong with the file and what to do."""
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise StoreError(
+            f"is damaged ({str(error)[:200]}); {cure}", where=str(path)
+        ) from None
+    if not isinstance(value, dict):
+        raise StoreError(f"does not hold a JSON object; {cure}", where=str(path))
+    return value
+
+
+@contextlib.contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Keep a second writer out of a store's folder while the block runs."""
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            yield
+    except Timeout:
+        raise StoreError(
+            "another process is writing here; wait for it or use another folder",
+            where=str(folder),
+        ) from None
+
+
+def finished(folder: Path, index: int, rows: int) -> dict[str, Any] | None:
+    """Return the mark of a shard of so many tokens that is whole, or None: it must be made."""
+    target = folder / shard_name(index)
+    mark_path = target.with_suffix(".json")
+    if not (target.is_file() and mark_path.is_file()):
+        return None
+    try:
+        mark = read_json(mark_path)
+    except StoreError:
+        return None
+    if mark.get("bytes") != target.stat().st_size or mark.get("rows") != rows:
+        return None
+    return mark if checksum_of(target) == mark.get("checksum") else None
