@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
-import importlib.util
 import json
 import os
 import tempfile
@@ -156,7 +155,7 @@ def _old_numpy() -> Iterator[None]:
     """Lend numpy the name ``np.int``, which it dropped in 1.24 and NeuroX uses."""
     import numpy as np
 
-    names = vars(np)
+    names = np.__dict__
     if "int" in names:
         yield
         return

@@ -8,18 +8,22 @@ import torch
 import transformers
 
 from nissl.errors import ModelError, SettingError
-from nissl.model import KINDS, find_sites
+from nissl.model import find_sites
 from nissl.model.sites import called_before_last_block
+
+KINDS = ("hidden", "mlp", "head")
 
 
 @pytest.mark.parametrize("kind", tiny.KINDS)
 def test_all_kinds_of_all_families(kind):
     sites = find_sites(tiny.loaded(kind), KINDS)
     names = [site.name for site in sites]
+    stacks = {"": tiny.BLOCKS} if kind != "t5" else {"encoder.": tiny.BLOCKS, "decoder.": 1}
     assert names == [
-        *(f"hidden.{i}" for i in range(tiny.BLOCKS + 1)),
-        *(f"mlp.{i}" for i in range(1, tiny.BLOCKS + 1)),
-        *(f"head.{i}" for i in range(1, tiny.BLOCKS + 1)),
+        f"{stack}{part}.{i}"
+        for part in KINDS
+        for stack, blocks in stacks.items()
+        for i in range(part != "hidden", blocks + 1)
     ]
     width = {"hidden": tiny.WIDTH, "mlp": tiny.MLP, "head": tiny.WIDTH}
     assert all(site.width == width[site.kind] for site in sites)

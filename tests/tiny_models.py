@@ -31,6 +31,29 @@ from nissl.corpus.corpus import joined
 from nissl.model import LoadedModel, load_model
 
 KINDS = ("bert", "roberta", "distilbert", "gpt2", "llama", "t5")
+FAMILY = {
+    # Which kind's tokenizer a model is given here; some have another in life.
+    **dict.fromkeys(("albert", "electra", "deberta", "mpnet", "modernbert", "esm"), "bert"),
+    **dict.fromkeys(("gpt-neox", "bloom", "opt", "falcon", "phi"), "gpt2"),
+    **dict.fromkeys(("qwen2", "qwen3", "gemma", "gemma2", "mistral", "mixtral"), "llama"),
+    "qwen2-moe": "llama",
+    "gpt-oss": "llama",
+    "xlnet": "t5",
+    "bart": "roberta",
+}
+SPEECH = ("wav2vec2", "hubert", "whisper")
+ENCODERS = (
+    *("bert", "roberta", "distilbert"),
+    *(kind for kind, words in FAMILY.items() if words == "bert"),
+    "xlnet",
+)
+DECODERS = (
+    *("gpt2", "llama"),
+    *(kind for kind, words in FAMILY.items() if words in ("gpt2", "llama")),
+)
+BOTH = ("t5", "bart")
+TEXT = (*ENCODERS, *DECODERS, *BOTH)
+ALL = (*KINDS, *(kind for kind in (*TEXT, *SPEECH) if kind not in KINDS))
 WIDTH, BLOCKS, HEADS, MLP, LENGTH = 16, 3, 2, 40, 64
 BASE = Path(tempfile.mkdtemp(prefix="nissl-tiny-"))
 atexit.register(shutil.rmtree, BASE, ignore_errors=True)
@@ -63,6 +86,7 @@ def corpus(sentences: tuple[str, ...] = SENTENCES, name: str = "tiny") -> Corpus
 
 def tokenizer(kind: str) -> Any:
     """Train a tokenizer of the kind's family on a few sentences."""
+    kind = FAMILY.get(kind, kind)
     text = list(SENTENCES) * 3
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
     if kind in ("bert", "distilbert"):
@@ -108,8 +132,163 @@ def tokenizer(kind: str) -> Any:
     )
 
 
+def _speech(kind: str) -> Any:
+    """Return a tiny configuration of a speech model."""
+    if kind == "whisper":
+        return transformers.WhisperConfig(
+            vocab_size=60,
+            d_model=WIDTH,
+            encoder_layers=BLOCKS,
+            decoder_layers=2,
+            encoder_attention_heads=HEADS,
+            decoder_attention_heads=HEADS,
+            encoder_ffn_dim=MLP,
+            decoder_ffn_dim=MLP,
+            num_mel_bins=8,
+            max_source_positions=30,
+            max_target_positions=LENGTH,
+            init_std=0.4,
+            pad_token_id=0,
+            bos_token_id=2,
+            eos_token_id=3,
+            decoder_start_token_id=2,
+        )
+    cls = transformers.Wav2Vec2Config if kind == "wav2vec2" else transformers.HubertConfig
+    return cls(
+        vocab_size=60,
+        hidden_size=WIDTH,
+        num_hidden_layers=BLOCKS,
+        num_attention_heads=HEADS,
+        intermediate_size=MLP,
+        conv_dim=(8, 8),
+        conv_stride=(5, 2),
+        conv_kernel=(10, 3),
+        num_conv_pos_embeddings=8,
+        num_conv_pos_embedding_groups=2,
+        initializer_range=0.4,
+    )
+
+
+CLASSES = {
+    "albert": "AlbertConfig",
+    "electra": "ElectraConfig",
+    "deberta": "DebertaV2Config",
+    "mpnet": "MPNetConfig",
+    "modernbert": "ModernBertConfig",
+    "esm": "EsmConfig",
+    "gpt-neox": "GPTNeoXConfig",
+    "qwen2": "Qwen2Config",
+    "qwen3": "Qwen3Config",
+    "gemma": "GemmaConfig",
+    "gemma2": "Gemma2Config",
+    "mistral": "MistralConfig",
+    "mixtral": "MixtralConfig",
+    "qwen2-moe": "Qwen2MoeConfig",
+    "gpt-oss": "GptOssConfig",
+    "phi": "PhiConfig",
+}
+OWN: dict[str, dict[str, Any]] = {
+    "albert": {"embedding_size": 8},
+    "electra": {"embedding_size": 8},
+    "deberta": {
+        "relative_attention": True,
+        "pos_att_type": ["p2c", "c2p"],
+        "position_buckets": 8,
+        "norm_rel_ebd": "layer_norm",
+        "share_att_key": True,
+        "position_biased_input": False,
+        "type_vocab_size": 0,
+    },
+    "modernbert": {"local_attention": 8, "cls_token_id": 2, "sep_token_id": 3},
+    "esm": {"position_embedding_type": "rotary", "mask_token_id": 1},
+    "qwen3": {"head_dim": 8},
+    "gemma": {"head_dim": 8},
+    "gemma2": {"head_dim": 8, "sliding_window": 8},
+    "mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2},
+    "qwen2-moe": {
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 12,
+        "shared_expert_intermediate_size": 20,
+    },
+    "gpt-oss": {"head_dim": 8, "num_local_experts": 4, "num_experts_per_tok": 2},
+}
+
+
+def _more(kind: str, vocabulary: int) -> Any:
+    """Return a tiny configuration of a text model beyond the first six."""
+    ids = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3}
+    if kind in CLASSES:
+        more = dict(OWN.get(kind, {}))
+        if kind in DECODERS:
+            more |= ids
+        if FAMILY[kind] == "llama":
+            more["num_key_value_heads"] = 1
+        return getattr(transformers, CLASSES[kind])(
+            vocab_size=vocabulary,
+            hidden_size=WIDTH,
+            num_hidden_layers=BLOCKS,
+            num_attention_heads=HEADS,
+            intermediate_size=MLP,
+            # MPNet numbers positions from 2.
+            max_position_embeddings=LENGTH + 2 * (kind == "mpnet"),
+            initializer_range=0.4,
+            **{"pad_token_id": 0, **more},
+        )
+    if kind == "xlnet":
+        return transformers.XLNetConfig(
+            vocab_size=vocabulary,
+            d_model=WIDTH,
+            n_layer=BLOCKS,
+            n_head=HEADS,
+            d_inner=MLP,
+            initializer_range=0.4,
+            **ids,
+        )
+    if kind == "opt":
+        return transformers.OPTConfig(
+            vocab_size=vocabulary,
+            hidden_size=WIDTH,
+            word_embed_proj_dim=WIDTH,
+            num_hidden_layers=BLOCKS,
+            num_attention_heads=HEADS,
+            ffn_dim=MLP,
+            max_position_embeddings=LENGTH,
+            init_std=0.4,
+            **ids,
+        )
+    if kind == "bart":
+        return transformers.BartConfig(
+            vocab_size=vocabulary,
+            d_model=WIDTH,
+            encoder_layers=BLOCKS,
+            decoder_layers=2,
+            encoder_attention_heads=HEADS,
+            decoder_attention_heads=HEADS,
+            encoder_ffn_dim=MLP,
+            decoder_ffn_dim=MLP,
+            max_position_embeddings=LENGTH,
+            init_std=0.4,
+            decoder_start_token_id=3,
+            **ids,
+        )
+    cls = {"bloom": transformers.BloomConfig, "falcon": transformers.FalconConfig}[kind]
+    return cls(
+        vocab_size=vocabulary,
+        hidden_size=WIDTH,
+        num_hidden_layers=BLOCKS,
+        num_attention_heads=HEADS,
+        initializer_range=0.4,
+        **ids,
+    )
+
+
 def config(kind: str, vocabulary: int) -> Any:
     """Return a tiny configuration."""
+    if kind in SPEECH:
+        return _speech(kind)
+    if kind not in KINDS:
+        return _more(kind, vocabulary)
     if kind in ("bert", "roberta"):
         cls = transformers.BertConfig if kind == "bert" else transformers.RobertaConfig
         # RoBERTa numbers positions from padding_idx + 1, so its table is that much longer.
@@ -171,16 +350,17 @@ def config(kind: str, vocabulary: int) -> Any:
 def folder(kind: str) -> Path:
     """Save a tiny model of the kind and return its folder; made once."""
     out = BASE / kind
-    words = tokenizer(kind)
-    settings = config(kind, len(words))
+    words = None if kind in SPEECH else tokenizer(kind)
+    settings = config(kind, 0 if words is None else len(words))
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(KINDS.index(kind))
+        torch.manual_seed(ALL.index(kind))
         model = transformers.AutoModel.from_config(settings)
         # Trained models have no zero biases and no unit gains; ours shall not either.
         for value in model.parameters():
             value.data += 0.05 * torch.randn_like(value)
     model.save_pretrained(out)
-    words.save_pretrained(out)
+    if words is not None:
+        words.save_pretrained(out)
     return out
 
 
@@ -188,6 +368,17 @@ def folder(kind: str) -> Path:
 def loaded(kind: str) -> LoadedModel:
     """Load the tiny model of a kind; made once, not to be changed."""
     return load_model(folder(kind))
+
+
+def ids_of(rows: list[list[int]], extra: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return token ids and mask of rows, padded on the right, ``extra`` more than needed."""
+    length = max(map(len, rows)) + extra
+    ids = torch.zeros((len(rows), length), dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = torch.tensor(row)
+        mask[i, : len(row)] = 1
+    return ids, mask
 
 
 def copy_folder(kind: str, target: Path) -> Path:
@@ -203,8 +394,15 @@ def alone(
     given = model.tokenizer(
         text, return_offsets_mapping=True, return_special_tokens_mask=True, return_tensors="pt"
     )
+    ids = given["input_ids"]
+    settings = getattr(model.model, "config", None)
+    if getattr(settings, "is_encoder_decoder", False):
+        # The decoder reads its start token, then the sentence.
+        start = getattr(settings, "decoder_start_token_id", None)
+        first = torch.full_like(ids[:, :1], settings.pad_token_id if start is None else start)
+        options = {"decoder_input_ids": torch.cat([first, ids], dim=1), **options}
     with torch.inference_mode():
-        out = model.model(input_ids=given["input_ids"], **options)
+        out = model.model(input_ids=ids, **options)
     spans = [(int(a), int(b)) for a, b in given["offset_mapping"][0]]
     return out, spans, given["special_tokens_mask"][0].tolist()
 

@@ -20,8 +20,9 @@ __all__ = ["Buffers"]
 class Buffers:
     """Memory for one shard, used again for the next.
 
-    Words are kept in the order in which the model saw them (pinned, where they come from a GPU, so
-    that copies run beside the model), and turned to neuron × token once, when the shard is full.
+    Words are kept as token × neuron and turned once, when the shard is full. From a GPU they come in
+    the order of the run, into pinned memory, so that the copies run beside the model; on a CPU each
+    word is put in its place at once, while it is still in the cache.
 
     Parameters
     ----------
@@ -82,10 +83,10 @@ class Buffers:
         ready()
         self._grow(self._turned, n_rows)
         out: dict[str, np.ndarray] = {}
-        index = torch.from_numpy(order)
         for site in self.sites:
-            seen = self._view(self._seen, site, n_rows)
-            values = seen.index_select(0, index)
+            values = self._view(self._seen, site, n_rows)
+            if self._pinned:
+                values = values.index_select(0, torch.from_numpy(order))
             # A sum is finite unless a value is not, or it overflows: the slow look decides.
             if not bool(values.sum().isfinite()):
                 check_finite(values, site, sentences, self.loaded.dtype, self.dtype)
@@ -128,14 +129,19 @@ class Buffers:
         # Words are picked while the model runs, so that only they are held, and so that a block
         # that changes its input in place cannot change what was seen before it.
         def keep(site: Site, tensor: Any) -> None:
-            pool(tensor, shifts[site.name], targets[site.name][done : done + pool.n_words])
+            words = pool(tensor, shifts[site.name])
+            target = targets[site.name]
+            if self._pinned:
+                target[done : done + pool.n_words].copy_(words, non_blocking=True)
+            else:
+                target.index_copy_(0, pool.rows, words.to(target.device, target.dtype))
 
         budget = min(batch_tokens, self.budget or batch_tokens)
         left = deque(batches(items, budget))
         with torch.inference_mode(), capture(self.loaded.model, self.sites, keep=keep, stop=True):
             while left:
                 batch = left.popleft()
-                pool = _Pooler(batch, pooling, self.loaded.device)
+                pool = _Pooler(batch, pooling)
                 if not self._forward(batch):
                     if len(batch) == 1:
                         raise ModelError(
@@ -149,10 +155,9 @@ class Buffers:
                     self.budget = budget
                     left = deque(batches([*batch, *(i for b in left for i in b)], budget))
                     continue
-                rows = np.concatenate([item.rows for item in batch])
-                place[rows] = np.arange(done, done + len(rows))
-                done += len(rows)
-                advance(len(rows))
+                place[pool.rows.numpy()] = np.arange(done, done + pool.n_words)
+                done += pool.n_words
+                advance(pool.n_words)
         if done != n_rows or (place < 0).any():
             raise AssertionError(f"{done} of {n_rows} words were seen")
         return place
@@ -185,10 +190,12 @@ class Buffers:
 class _Pooler:
     """Picks the words of a batch out of (batch, length, width), into (words, width)."""
 
-    def __init__(self, batch: list[Item], pooling: str, device: str) -> None:
+    def __init__(self, batch: list[Item], pooling: str) -> None:
+        import torch
+
         counts = [len(item.rows) for item in batch]
         self.n_words = sum(counts)
-        self._device = device
+        self.rows = torch.from_numpy(np.concatenate([item.rows for item in batch]))
         self._mean = pooling == "mean"
         if self._mean:
             self._at = np.concatenate([item.pieces for item in batch])
@@ -203,8 +210,8 @@ class _Pooler:
         self._line = np.repeat(np.arange(len(batch)), counts)
         self._index: dict[tuple[int, int], Any] = {}
 
-    def __call__(self, tensor: Any, shift: int, out: Any) -> None:
-        """Write the words' values to ``out``; position i of the text is at i + shift."""
+    def __call__(self, tensor: Any, shift: int) -> Any:
+        """Return the words' values; position i of the text is at i + shift."""
         import torch
 
         length = tensor.shape[1]
@@ -220,11 +227,8 @@ class _Pooler:
                 (self.n_words, flat.shape[1]), dtype=torch.float32, device=flat.device
             )
             total.index_add_(0, owner, flat.index_select(0, index).to(torch.float32))
-            out.copy_(total / sizes[:, None], non_blocking=True)
-        elif flat.device == out.device and flat.dtype == out.dtype:
-            torch.index_select(flat, 0, index, out=out)
-        else:
-            out.copy_(flat.index_select(0, index).to(out.dtype), non_blocking=True)
+            return total / sizes[:, None]
+        return flat.index_select(0, index)
 
 
 def _out_of_memory(error: BaseException) -> bool:

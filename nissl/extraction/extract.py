@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nissl.corpus import Corpus
-from nissl.errors import SettingError, StoreError
+from nissl.errors import ModelError, SettingError, StoreError
 from nissl.extraction.finish import finish
 from nissl.extraction.settings import ShardPlan, check_plan, claim, make_settings, plan_shards
 from nissl.extraction.task import ShardMaker, ShardTask, run_shard
@@ -107,7 +107,11 @@ def extract(
     if batch_tokens < 1:
         raise SettingError("batch_tokens must be 1 or more")
     loaded = model if isinstance(model, LoadedModel) else load_model(model)
-    loaded.check_text()
+    if loaded.tokenizer is None:
+        raise ModelError(
+            f'model "{loaded.name}" has no tokenizer: it takes no text; record its sites with '
+            "nissl.model.capture"
+        )
     found = resolve_sites(loaded, sites)
     settings = make_settings(
         corpus, loaded, found, pooling=pooling, on_long=on_long, store_dtype=store_dtype

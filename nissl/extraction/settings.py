@@ -18,7 +18,15 @@ from nissl.store.files import read_json, write_json
 from nissl.store.manifest import sites_of
 from nissl.store.tensors import DTYPES
 
-__all__ = ["DECISIVE", "POOLINGS", "ShardPlan", "check_plan", "claim", "make_settings", "plan_shards"]
+__all__ = [
+    "DECISIVE",
+    "POOLINGS",
+    "ShardPlan",
+    "check_plan",
+    "claim",
+    "make_settings",
+    "plan_shards",
+]
 
 POOLINGS = ("last", "first", "mean")
 SHARD_TOKENS = 8000
@@ -96,6 +104,8 @@ def make_settings(
         "model_fingerprint": loaded.fingerprint,
         "revision": loaded.revision,
         "random_init": loaded.random_init,
+        "seed": loaded.spec.seed if loaded.spec is not None and loaded.random_init else None,
+        "model_dtype": loaded.dtype,
         "tokenizer": tokenizer_fingerprint(loaded.tokenizer),
         "text": text_fingerprint(corpus),
         "sites": [asdict(site) for site in sites],

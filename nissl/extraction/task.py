@@ -18,7 +18,7 @@ from nissl.model import LoadedModel, load_spec
 from nissl.store.files import finished, write_shard
 from nissl.store.manifest import sites_of
 
-__all__ = ["ShardMaker", "ShardTask", "run_shard"]
+__all__ = ["ShardMaker", "ShardTask", "check_same", "run_shard"]
 
 
 class ShardMaker:
@@ -109,20 +109,26 @@ def _maker(task: ShardTask) -> ShardMaker:
 
         set_threads(1)
         loaded = load_spec(claim_gpu(task.spec))
-        _check_same(loaded, task.settings)
+        check_same(loaded, task.settings)
         _MAKERS[key] = ShardMaker(Path(task.folder), loaded, task.settings, task.batch_tokens)
     return _MAKERS[key]
 
 
-def _check_same(loaded: LoadedModel, settings: Mapping[str, Any]) -> None:
-    """A worker with another model, or another tokenizer, must not take part."""
+def check_same(loaded: LoadedModel, settings: Mapping[str, Any]) -> None:
+    """Refuse another model, or another tokenizer, than a store was begun with.
+
+    Raises
+    ------
+    ModelError
+        Weights or tokenizer differ.
+    """
     if loaded.fingerprint != settings["model_fingerprint"]:
         raise ModelError(
-            f'model "{loaded.name}" on a worker has other weights than here; give workers the same '
-            "files"
+            f'model "{loaded.name}" has other weights than the one the store was begun with; give '
+            "this process the same files"
         )
     if tokenizer_fingerprint(loaded.tokenizer) != settings["tokenizer"]:
         raise ModelError(
-            f'the tokenizer of model "{loaded.name}" on a worker differs from the one here; give '
-            "workers the same files and versions"
+            f'the tokenizer of model "{loaded.name}" differs from the one the store was begun '
+            "with; give this process the same files and versions"
         )

@@ -1,19 +1,30 @@
 """Models: safe loading, the sites where neurons live, and hooks on them."""
 
 from nissl.model.hooks import capture
-from nissl.model.load import KNOWN, LoadedModel, known_models, load_model
-from nissl.model.sites import KINDS, find_sites
+from nissl.model.known import KNOWN, known_models
+from nissl.model.load import LoadedModel, LoadSpec, load_model, load_spec, wrap_model
+from nissl.model.resolve import resolve_sites
+from nissl.model.run import offset, run, run_inputs
+from nissl.model.sites import KINDS, all_sites, find_sites
 from nissl.site import Site, format_neuron, parse_neuron
 
 __all__ = [
     "KINDS",
     "KNOWN",
+    "LoadSpec",
     "LoadedModel",
     "Site",
+    "all_sites",
     "capture",
     "find_sites",
     "format_neuron",
     "known_models",
     "load_model",
+    "load_spec",
+    "offset",
     "parse_neuron",
+    "resolve_sites",
+    "run",
+    "run_inputs",
+    "wrap_model",
 ]

@@ -15,8 +15,8 @@ def is_experts(module: Any) -> int:
     """
     import torch
 
-    up = getattr(module, "gate_up_proj", getattr(module, "up_proj", None))
-    down = getattr(module, "down_proj", None)
+    up: Any = getattr(module, "gate_up_proj", getattr(module, "up_proj", None))
+    down: Any = getattr(module, "down_proj", None)
     fused = isinstance(up, torch.nn.Parameter) and isinstance(down, torch.nn.Parameter)
     if not (fused and up.dim() == down.dim() == 3 and hasattr(module, "has_gate")):
         return 0
@@ -41,7 +41,9 @@ def expert_units(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     """
     import torch
 
-    given = dict(zip(("hidden_states", "top_k_index", "top_k_weights"), args, strict=False)) | kwargs
+    given = (
+        dict(zip(("hidden_states", "top_k_index", "top_k_weights"), args, strict=False)) | kwargs
+    )
     tokens = given["hidden_states"].reshape(-1, given["hidden_states"].shape[-1])
     routed = given["top_k_index"].reshape(len(tokens), -1)
     name = "gate_up_proj" if module.has_gate else "up_proj"

@@ -14,7 +14,7 @@ def find_units(run: Run) -> Call | None:
     the very same tensor are gate and value; one map up of twice the width is both in one.
     """
     mixture = next((call for call in run.calls if call.experts), None)
-    if mixture:
+    if mixture or any(call.beside for call in run.calls):
         return mixture
     own, down = _ends(run)
     return own[down] if down else None
@@ -31,12 +31,12 @@ def find_heads(run: Run, *, cross: bool = False) -> Call | None:
         Whether the block also attends to an encoder, and so has two such maps: the first is
         wanted. The encoder's states are known by their shape.
     """
-    mixture = next((call for call in run.calls if call.experts), None)
+    beside = next((c.beside or c.module.rpartition(".")[0] for c in run.calls if is_expert(c)), "")
     own, down = _ends(run)
-    if mixture:
+    if beside:
         # A shared expert may run before the others: what is beside the experts is no attention.
-        beside = mixture.module.rpartition(".")[0] + "."
-        end = next((i for i, c in enumerate(own) if c.module.startswith(beside)), len(own))
+        inside = (i for i, c in enumerate(own) if c.module.startswith(f"{beside}."))
+        end = next(inside, len(own))
     elif down:
         end = down - 1
         while end > 0 and own[end].same:
@@ -56,15 +56,22 @@ def find_heads(run: Run, *, cross: bool = False) -> Call | None:
     return own[end - 1]
 
 
+def is_expert(call: Call) -> bool:
+    """Whether a map, or a fused module, is given only the tokens that are routed to it."""
+    return call.experts or bool(call.beside)
+
+
 def _ends(run: Run) -> tuple[list[Call], int]:
     """Return the maps of the stream itself, and the index of the MLP's last, or 0."""
-    own = [call for call in run.calls if not call.experts and _is_own(call, run)]
+    own = [call for call in run.calls if not is_expert(call) and _is_own(call, run)]
     width = run.left[-1]
     down = next((i for i in reversed(range(len(own))) if own[i].wide_out == width), 0)
     if not down:
         return own, 0
     up, inner = own[down - 1], own[down].wide_in
     fits = up.wide_in == width and up.wide_out in (inner, 2 * inner)
+    # Query, key and value are three maps of one tensor: attention alone is no MLP.
+    fits = fits and not (down > 2 and up.same and own[down - 2].same)
     return own, down if fits else 0
 
 

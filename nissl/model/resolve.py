@@ -118,9 +118,7 @@ def _modules(model: Any, texts: Sequence[str]) -> dict[str, Site]:
             module = root.get_submodule(path)
             places[text] = (path, "input" if point == "input" else "output")
             if point == "input":
-                handles.append(
-                    module.register_forward_pre_hook(on_input(text), with_kwargs=True)
-                )
+                handles.append(module.register_forward_pre_hook(on_input(text), with_kwargs=True))
             else:
                 handles.append(module.register_forward_hook(on_output(text)))
         trial(root)

@@ -119,7 +119,7 @@ def packed(module: Any, mask: Any) -> Iterator[None]:
     handles: list[Any] = []
 
     def pack(layers: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        given = args[0] if args else kwargs.get("input")
+        given: Any = args[0] if args else kwargs.get("input")
         if isinstance(given, PackedSequence) or given.dim() != 3:
             return None
         lead = tuple(given.shape[:2])

@@ -65,12 +65,7 @@ def find_sites(model: Any, kinds: Sequence[str] = ("hidden",)) -> tuple[Site, ..
                 f"{did_you_mean(kind, KINDS)}"
             )
     stacks = _stacks(module)
-    return tuple(
-        site
-        for kind in KINDS
-        if kind in kinds
-        for site in (_of_stacks(stacks, kind) if stacks else _of_layers(module, kind))
-    )
+    return tuple(site for kind in KINDS if kind in kinds for site in _of_kind(module, stacks, kind))
 
 
 def all_sites(model: Any) -> tuple[tuple[Site, ...], dict[str, str]]:
@@ -87,7 +82,7 @@ def all_sites(model: Any) -> tuple[tuple[Site, ...], dict[str, str]]:
     why: dict[str, str] = {}
     for kind in KINDS:
         try:
-            sites += _of_stacks(stacks, kind) if stacks else _of_layers(module, kind)
+            sites += _of_kind(module, stacks, kind)
         except ModelError as error:
             why[kind] = error.message
     return tuple(sites), why
@@ -101,6 +96,13 @@ def _stacks(module: Any) -> tuple[Stack, ...]:
         if recurrent_modules(module):
             return ()
         raise
+
+
+def _of_kind(module: Any, stacks: Sequence[Stack], kind: str) -> Sequence[Site]:
+    """Return a model's sites of one kind; recurrent layers may sit on top of blocks."""
+    if stacks and (kind != "state" or not recurrent_modules(module)):
+        return _of_stacks(stacks, kind)
+    return _of_layers(module, kind)
 
 
 def _of_layers(module: Any, kind: str) -> tuple[Site, ...]:
@@ -138,9 +140,11 @@ def _of_stacks(stacks: Sequence[Stack], kind: str) -> list[Site]:
             found = find_units(run) if kind == "mlp" else find_heads(run, cross=cross)
             if found is None:
                 tried = ", ".join(f"{c.module} ({c.wide_in}→{c.wide_out})" for c in run.calls)
+                routed = kind == "mlp" and any(call.beside for call in run.calls)
+                why = "its experts are modules of their own, given the tokens routed to them; "
                 raise ModelError(
-                    f"found no {kind} site in block {run.module}; its linear maps in order: "
-                    f"{tried or 'none'}; {ANY}"
+                    f"found no {kind} site in block {run.module}; {why * routed}its linear maps "
+                    f"in order: {tried or 'none'}; {ANY}"
                 )
             sites.append(
                 Site(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nissl.errors import ModelError
@@ -30,6 +30,9 @@ class Call:
         Whether it was given the very tensor that the map before it was given.
     experts
         Whether these are fused experts; ``wide_in`` is then their number of units.
+    beside
+        Where it belongs to one of several experts that are modules of their own, each given only
+        the tokens routed to it: the path of the module that holds them, else empty.
     """
 
     module: str
@@ -39,6 +42,7 @@ class Call:
     wide_out: int
     same: bool = False
     experts: bool = False
+    beside: str = ""
 
 
 @dataclass
@@ -140,14 +144,46 @@ def trace(module: Any, lists: Sequence[tuple[str, Any]]) -> dict[str, list[Run]]
     finally:
         for handle in handles:
             handle.remove()
+    for path in _routed(module, runs):
+        beside = path.rpartition(".")[0]
+        for run in (run for each in runs.values() for run in each):
+            run.calls = [
+                replace(call, beside=beside) if call.module.startswith(f"{path}.") else call
+                for call in run.calls
+            ]
     return runs
+
+
+def _routed(module: Any, runs: dict[str, list[Run]]) -> list[str]:
+    """Return the paths of lists of experts: alike, but given different tokens, or none."""
+    import torch
+
+    leads: dict[str, set[tuple[int, ...]]] = defaultdict(set)
+    for call in (call for each in runs.values() for run in each for call in run.calls):
+        parts = call.module.split(".")
+        for i in range(1, len(parts)):
+            leads[".".join(parts[:i])].add(call.lead)
+    found = []
+    for path, holder in module.named_modules():
+        if path in runs and len({run.module for run in runs[path]}) == len(holder):
+            continue  # blocks, not experts: they all ran, one after the other
+        children = list(holder.named_children())
+        if isinstance(holder, torch.nn.ModuleList | torch.nn.ModuleDict) and len(children) > 1:
+            alike = len({type(child) for _, child in children}) == 1
+            given = {frozenset(leads.get(f"{path}.{name}", ())) for name, _ in children}
+            if alike and len(given) > 1:
+                found.append(path)
+    return found
 
 
 def find_input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Return the hidden states that a block was called with, or None."""
     import torch
 
-    for value in (*args[:1], *(kwargs.get(key) for key in ("hidden_states", "x", "input", "inputs"))):
+    for value in (
+        *args[:1],
+        *(kwargs.get(key) for key in ("hidden_states", "x", "input", "inputs")),
+    ):
         if isinstance(value, torch.Tensor):
             return value
     return None

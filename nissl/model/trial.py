@@ -99,7 +99,7 @@ def _inputs(module: Any) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
     if getattr(config, "is_encoder_decoder", False) and "decoder_input_ids" in takes:
         extra["decoder_input_ids"] = ids(DECODER_LENGTH, start_token(config))
     if name == "input_values":
-        shapes = [(BATCH, SAMPLES)]
+        shapes: list[tuple[int, ...]] = [(BATCH, SAMPLES)]
         if bins := getattr(config, "num_mel_bins", None):
             shapes.append((BATCH, getattr(config, "max_length", FRAMES), bins))
         return [((), {name: floats(*shape), **extra}) for shape in shapes]
@@ -125,9 +125,7 @@ def _second(takes: dict[str, Any], place: Any) -> list[tuple[Any, ...]]:
     """Return what to pass after the ids of a user's own module."""
     import torch
 
-    plain = [
-        p for p in takes.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-    ]
+    plain = [p for p in takes.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     needed = [p.name for p in plain[1:] if p.default is p.empty]
     if not needed:
         return [()]

@@ -298,7 +298,7 @@ def _read_table(folder: Path, name: str, entry: Mapping[str, Any]) -> pl.DataFra
             )
         return pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
-        first = str(error).splitlines()[0]
+        first = (str(error).splitlines() or ["?"])[0]
         raise StoreError(
             f"is missing or damaged ({first}); run nissl store repair on its folder",
             where=str(path),

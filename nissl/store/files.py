@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import xxhash
 
 from nissl.errors import StoreError
-from nissl.store.tensors import header_of
+from nissl.store.tensors import header_of, load_json
 
 if TYPE_CHECKING:
     import polars as pl
@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 __all__ = [
     "checksum_of",
     "clear_partial",
+    "digest_of",
     "finished",
     "lock",
     "read_json",
+    "read_mark",
     "shard_name",
     "write_json",
     "write_shard",
@@ -49,6 +51,13 @@ def checksum_of(path: Path) -> str:
         while got := file.readinto(buffer):
             digest.update(buffer[:got])
     return f"{METHOD}:{digest.hexdigest()}"
+
+
+def digest_of(fields: Mapping[str, Any], but: str) -> str:
+    """Return the checksum of what a JSON object says beside one key, however it is laid out."""
+    rest = {key: value for key, value in fields.items() if key != but}
+    text = json.dumps(rest, sort_keys=True, ensure_ascii=True)
+    return f"{METHOD}:{xxhash.xxh3_128_hexdigest(text.encode())}"
 
 
 @contextlib.contextmanager
@@ -116,8 +125,8 @@ def write_shard(
 ) -> dict[str, Any]:
     """Write one shard and the mark beside it; return the mark.
 
-    The mark (``shard-00000.json``: checksum, size, notes) is written first: a shard without a
-    fitting one is not counted as done.
+    The mark (``shard-00000.json``: checksum, size, notes, and ``mark``, a checksum of itself) is
+    written first: a shard without a fitting one is not counted as done.
 
     Parameters
     ----------
@@ -145,6 +154,7 @@ def write_shard(
         "rows": rows,
         **(notes or {}),
     }
+    mark["mark"] = digest_of(mark, "mark")
     write_json(target.with_suffix(".json"), mark)
     with _publishing(target) as file:
         _write_all(file, parts)
@@ -154,8 +164,13 @@ def write_shard(
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically."""
     text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+    try:
+        raw = text.encode()
+    except UnicodeEncodeError:
+        # Half a surrogate pair, as in the name of a file that is not UTF-8.
+        raw = (json.dumps(value, indent=1) + "\n").encode()
     with _publishing(path) as file:
-        _write_all(file, [text.encode()])
+        _write_all(file, [raw])
 
 
 def write_table(path: Path, table: pl.DataFrame) -> dict[str, Any]:
@@ -172,15 +187,31 @@ def write_table(path: Path, table: pl.DataFrame) -> dict[str, Any]:
 
 def read_json(path: Path, *, cure: str = CURE) -> dict[str, Any]:
     """Read a JSON object, or say what is wrong with the file and what to do."""
+    if not path.is_file():
+        raise StoreError(f"is missing or no file; {cure}", where=str(path))
     try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise StoreError(
-            f"is damaged ({str(error)[:200]}); {cure}", where=str(path)
-        ) from None
+        value = load_json(path.read_bytes())
+    except OSError as error:
+        raise StoreError(f"cannot be read ({error.strerror})", where=str(path)) from None
+    except ValueError as error:
+        raise StoreError(f"is damaged ({str(error)[:200]}); {cure}", where=str(path)) from None
     if not isinstance(value, dict):
         raise StoreError(f"does not hold a JSON object; {cure}", where=str(path))
     return value
+
+
+def read_mark(path: Path) -> dict[str, Any]:
+    """Read the mark of a shard and check that it says what was written."""
+    mark = read_json(path)
+    try:
+        whole = mark.get("mark") == digest_of(mark, "mark")
+    except RecursionError:
+        whole = False
+    if not whole:
+        raise StoreError(
+            f"is damaged (it says something else than what was written); {CURE}", where=str(path)
+        )
+    return mark
 
 
 @contextlib.contextmanager
@@ -188,14 +219,21 @@ def lock(folder: Path) -> Iterator[None]:
     """Keep a second writer out of a store's folder while the block runs."""
     from filelock import FileLock, Timeout
 
+    held = FileLock(folder / ".lock", timeout=0)
     try:
-        with FileLock(folder / ".lock", timeout=0):
-            yield
+        held.acquire()
     except Timeout:
         raise StoreError(
             "another process is writing here; wait for it or use another folder",
             where=str(folder),
         ) from None
+    except (OSError, NotImplementedError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise StoreError(f"cannot be written to ({why})", where=str(folder)) from None
+    try:
+        yield
+    finally:
+        held.release()
 
 
 def finished(folder: Path, index: int, rows: int) -> dict[str, Any] | None:
@@ -205,7 +243,7 @@ def finished(folder: Path, index: int, rows: int) -> dict[str, Any] | None:
     if not (target.is_file() and mark_path.is_file()):
         return None
     try:
-        mark = read_json(mark_path)
+        mark = read_mark(mark_path)
     except StoreError:
         return None
     if mark.get("bytes") != target.stat().st_size or mark.get("rows") != rows:

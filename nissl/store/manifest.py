@@ -9,22 +9,35 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import xxhash
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
 
 from nissl.errors import StoreError, did_you_mean
 from nissl.site import Site
-from nissl.store.files import METHOD, read_json, shard_name, write_json
+from nissl.store.files import digest_of, read_json, shard_name, write_json
 from nissl.store.tensors import DTYPES, Entry
 
-__all__ = ["FORMAT", "TABLES", "check_shard", "open_manifest", "sites_of", "write_manifest"]
+__all__ = [
+    "BESIDE_PLAN",
+    "FORMAT",
+    "TABLES",
+    "check_shard",
+    "open_manifest",
+    "sites_of",
+    "write_manifest",
+]
 
 FORMAT = 2
 TABLES = ("tokens.parquet", "sentences.parquet")
+BESIDE_PLAN = frozenset(
+    "format checksum corpus corpus_fingerprint labels left_out shards tables windows fingerprint "
+    "device versions".split()
+)
+"""What a manifest says beside the plan; every other field must be in ``plan.json`` too."""
 
 Text = Annotated[StrictStr, Field(min_length=1)]
 Count = Annotated[StrictInt, Field(ge=0, lt=2**62)]
-Natural = Annotated[StrictInt, Field(ge=1, lt=2**62)]
+Small = Annotated[StrictInt, Field(ge=0, lt=2**31)]
+Natural = Annotated[StrictInt, Field(ge=1, lt=2**31)]
 
 
 class _Part(BaseModel):
@@ -33,7 +46,7 @@ class _Part(BaseModel):
 
 class SiteEntry(_Part):
     kind: Text
-    layer: Count
+    layer: Small
     module: StrictStr
     point: Text
     width: Natural
@@ -68,15 +81,10 @@ class Manifest(_Part):
 
 def write_manifest(folder: Path, fields: Mapping[str, Any]) -> None:
     """Write a store's manifest, with its format and a checksum of its own content."""
-    manifest = {"format": FORMAT, **{k: v for k, v in fields.items() if k != "checksum"}}
-    write_json(folder / "manifest.json", {**manifest, "checksum": _digest(manifest)})
-
-
-def _digest(manifest: Mapping[str, Any]) -> str:
-    """Checksum of what a manifest says, however it is laid out."""
-    rest = {key: value for key, value in manifest.items() if key != "checksum"}
-    text = json.dumps(rest, sort_keys=True, ensure_ascii=True)
-    return f"{METHOD}:{xxhash.xxh3_128_hexdigest(text.encode())}"
+    # As a reader will have it: a checksum over other types than JSON's would not be found again.
+    manifest = json.loads(json.dumps({**fields, "format": FORMAT}))
+    manifest["checksum"] = digest_of(manifest, "checksum")
+    write_json(folder / "manifest.json", manifest)
 
 
 def open_manifest(folder: Path) -> dict[str, Any]:
@@ -102,7 +110,7 @@ def open_manifest(folder: Path) -> dict[str, Any]:
     manifest = read_json(path)
     if manifest.get("format") != FORMAT:
         raise StoreError(
-            f"has store format {str(manifest.get('format'))[:40]}, this version reads {FORMAT}; "
+            f"has store format {_shown(manifest.get('format'))}, this version reads {FORMAT}; "
             "extract again, or read it with the version of Nissl that made it",
             where=str(folder),
         )
@@ -111,11 +119,27 @@ def open_manifest(folder: Path) -> dict[str, Any]:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(item) for item in first["loc"])
-        raise _damaged(path, f"{place[:80]}: {first['msg']}") from None
+        raise _damaged(path, f"{_plain(place)}: {first['msg']}") from None
     _check(path, manifest)
-    if manifest.get("checksum") != _digest(manifest):
+    try:
+        whole = manifest.get("checksum") == digest_of(manifest, "checksum")
+    except RecursionError:
+        raise _damaged(path, "nested too deep") from None
+    if not whole:
         raise _damaged(path, "it says something else than what was written")
     return manifest
+
+
+def _shown(value: Any) -> str:
+    """Show a value of a foreign file in a message: short, and nothing a terminal would obey."""
+    if isinstance(value, str | int | float | None):
+        return repr(value)[:40]
+    return f"a {type(value).__name__}"
+
+
+def _plain(text: str) -> str:
+    """Show a name of a foreign file in a message, without quotes."""
+    return repr(text[:80])[1:-1]
 
 
 def _damaged(path: Path, why: str) -> StoreError:
@@ -134,6 +158,7 @@ def _check(path: Path, manifest: dict[str, Any]) -> None:
     if set(manifest["tables"]) != set(TABLES):
         raise _damaged(path, f"tables: they must be {' and '.join(TABLES)}")
     shards = manifest["shards"]
+    line = sum(site["width"] for site in manifest["sites"]) * DTYPES[manifest["dtype"]][1]
     for index, shard in enumerate(shards):
         # A name is checked against the only one it can be, so that no name leads elsewhere.
         if shard["file"] != shard_name(index):
@@ -144,10 +169,15 @@ def _check(path: Path, manifest: dict[str, Any]) -> None:
             )
         if shard["rows"][0] > shard["rows"][1]:
             raise _damaged(path, f"shards.{index}.rows: they run backwards")
+        # What is claimed must fit into the file, before anyone makes room for it.
+        if (shard["rows"][1] - shard["rows"][0]) * line > shard["bytes"]:
+            raise _damaged(path, f"shards.{index}: its rows do not fit into its bytes")
     if shards[0]["rows"][0] != 0 or any(
         one["rows"][1] != two["rows"][0] for one, two in itertools.pairwise(shards)
     ):
         raise _damaged(path, "shards: their rows do not follow each other from 0")
+    if shards[-1]["rows"][1] == 0:
+        raise _damaged(path, "shards: they hold no token")
 
 
 def sites_of(manifest: dict[str, Any]) -> tuple[Site, ...]:
@@ -204,7 +234,7 @@ def check_shard(
     for name in [*want, *have]:
         if want.get(name) != have.get(name):
             raise StoreError(
-                f"does not belong to the manifest ({name[:80]}: {have.get(name, 'missing')} in "
+                f"does not belong to the manifest ({_plain(name)}: {have.get(name, 'missing')} in "
                 f"place of {want.get(name, 'nothing')}); run nissl store repair on its folder",
                 where=str(path),
             )

@@ -19,7 +19,7 @@ import numpy as np
 
 from nissl.errors import StoreError
 
-__all__ = ["DTYPES", "Shard", "header_of", "open_shard"]
+__all__ = ["DTYPES", "Shard", "header_of", "load_json", "open_shard"]
 
 DTYPES = {"float32": ("F32", 4), "float16": ("F16", 2), "bfloat16": ("BF16", 2)}
 """Our name of a dtype → its name in safetensors, bytes a value."""
@@ -66,6 +66,27 @@ def header_of(
     return len(text).to_bytes(8, "little") + text
 
 
+def load_json(raw: bytes) -> Any:
+    """Read JSON as every parser would: UTF-8, and no key twice, of which parsers keep another one.
+
+    Raises
+    ------
+    ValueError
+        It is not such JSON, or nested too deep.
+    """
+    try:
+        return json.loads(raw.decode("utf-8"), object_pairs_hook=_object)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key is there twice")
+    return found
+
+
 def parse_header(raw: bytes, total: int) -> dict[str, Entry]:
     """Return site → entry of a shard's head.
 
@@ -87,9 +108,9 @@ def parse_header(raw: bytes, total: int) -> dict[str, Entry]:
     if length > MAX_HEADER or 8 + length > total:
         raise ValueError(f"its head would take {length:,} bytes of {total:,}")
     try:
-        head = json.loads(raw[8 : 8 + length])
-    except (UnicodeDecodeError, ValueError, RecursionError):
-        raise ValueError("its head is not JSON") from None
+        head = load_json(raw[8 : 8 + length])
+    except ValueError as error:
+        raise ValueError(f"its head is not JSON: {str(error)[:80]}") from None
     if not isinstance(head, dict):
         raise ValueError("its head is not a JSON object")
     head.pop("__metadata__", None)
@@ -99,7 +120,8 @@ def parse_header(raw: bytes, total: int) -> dict[str, Entry]:
             raise ValueError(f"the head says nothing of {site[:80]!r}")
         code, shape, span = (value.get(key) for key in ("dtype", "shape", "data_offsets"))
         if not isinstance(code, str) or code not in NAMES:
-            raise ValueError(f"{site[:80]!r} has dtype {str(code)[:40]!r}")
+            shown = code[:40] if isinstance(code, str) else type(code).__name__
+            raise ValueError(f"{site[:80]!r} has dtype {shown!r}")
         if not (_naturals(shape) and _naturals(span)):
             raise ValueError(f"{site[:80]!r} has no shape or no place")
         name, size = NAMES[code]
@@ -168,7 +190,12 @@ class Shard:
         """Read the file's bytes from ``offset`` into the places, one after the other."""
         left = [place for place in places if place.nbytes]
         while left:
-            got = os.preadv(self._file, left, offset)
+            try:
+                got = os.preadv(self._file, left, offset)
+            except OSError as error:
+                raise StoreError(
+                    f"cannot be read ({error.strerror})", where=str(self.path)
+                ) from None
             if got == 0:
                 raise StoreError(
                     "ends too early; run nissl store repair on its folder", where=str(self.path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,15 @@ from typing import Any
 import polars as pl
 
 from nissl.errors import NisslError, StoreError
-from nissl.store.files import checksum_of, read_json, shard_name
-from nissl.store.manifest import TABLES, check_file, check_shard, open_manifest, sites_of
+from nissl.store.files import checksum_of, read_json, read_mark, shard_name
+from nissl.store.manifest import (
+    BESIDE_PLAN,
+    TABLES,
+    check_file,
+    check_shard,
+    open_manifest,
+    sites_of,
+)
 from nissl.store.tensors import open_shard
 
 __all__ = ["Fault", "verify_store"]
@@ -55,9 +63,19 @@ def _plan(folder: Path, manifest: dict[str, Any]) -> Iterator[Fault]:
     except NisslError as error:
         yield Fault("plan.json", error.message)
         return
-    for key in {**plan, "model": None, "sites": None, "dtype": None}:
-        if plan.get(key) != manifest.get(key):
-            yield Fault("plan.json", f"its {key} differs from the manifest's")
+    for key in sorted({*plan, *manifest} - (BESIDE_PLAN - set(plan))):
+        if key not in plan:
+            yield Fault("plan.json", f"lacks {key!r}, which the manifest has")
+        elif key not in manifest or _text(plan[key]) != _text(manifest[key]):
+            yield Fault("plan.json", f"its {key!r} differs from the manifest's")
+
+
+def _text(value: Any) -> str:
+    """JSON of a value: Python takes 1 for true, and NaN for another than itself."""
+    try:
+        return json.dumps(value, sort_keys=True)
+    except RecursionError:
+        return "nested too deep"
 
 
 def _shards(folder: Path, manifest: dict[str, Any]) -> Iterator[Fault]:
@@ -66,9 +84,9 @@ def _shards(folder: Path, manifest: dict[str, Any]) -> Iterator[Fault]:
     for index, entry in enumerate(manifest["shards"]):
         name, mark_name = entry["file"], Path(entry["file"]).with_suffix(".json").name
         names |= {name, mark_name}
+        rows = entry["rows"][1] - entry["rows"][0]
         try:
             check_file(folder, name, entry["bytes"])
-            rows = entry["rows"][1] - entry["rows"][0]
             with open_shard(folder / shard_name(index)) as shard:
                 check_shard(shard.path, shard.entries, sites, manifest["dtype"], rows)
             if checksum_of(folder / name) != entry["checksum"]:
@@ -78,11 +96,12 @@ def _shards(folder: Path, manifest: dict[str, Any]) -> Iterator[Fault]:
         except OSError as error:
             yield Fault(name, f"cannot be read ({error.strerror})")
         try:
-            mark = read_json(folder / mark_name)
+            mark = read_mark(folder / mark_name)
         except NisslError as error:
             yield Fault(mark_name, error.message)
         else:
-            if any(mark.get(key) != entry[key] for key in ("checksum", "bytes")):
+            said = {"checksum": entry["checksum"], "bytes": entry["bytes"], "rows": rows}
+            if any(mark.get(key) != value for key, value in said.items()):
                 yield Fault(mark_name, "differs from the manifest")
     for path in sorted(folder.glob("shard-*")):
         if path.name not in names and path.suffix != ".part":
@@ -112,4 +131,4 @@ def _tables(folder: Path, manifest: dict[str, Any]) -> Iterator[Fault]:
                 yield Fault(name, f"has {table.height} rows, the shards {rows}")
             for label in manifest["labels"]:
                 if label not in table.columns:
-                    yield Fault(name, f'lacks the label column "{label}"')
+                    yield Fault(name, f"lacks the label column {label!r}")

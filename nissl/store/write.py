@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,11 +13,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from nissl.errors import StoreError
+from nissl.errors import LabelError, SettingError, StoreError, did_you_mean
 from nissl.site import Site
 from nissl.store.activations import Activations
 from nissl.store.files import clear_partial, lock, shard_name, write_json, write_shard, write_table
 from nissl.store.manifest import write_manifest
+from nissl.store.tensors import DTYPES
 
 __all__ = ["write_store"]
 
@@ -52,17 +54,34 @@ def write_store(
     dtype
         ``float32``, ``float16`` or ``bfloat16``; a value that it cannot hold is refused.
     about
-        Further fields of the manifest: where it comes from, pooling, revision…
+        Further fields of the manifest, as JSON has them: where it comes from, pooling, revision…
 
     Raises
     ------
+    SettingError
+        An unknown dtype, a site given twice or none, or an ``about`` that is not JSON or names a
+        field of the store's own.
+    LabelError
+        A label that is no column of ``tokens``.
     StoreError
-        The folder is in use, a block has another width, a value is not finite or does not fit the
-        dtype (the neuron and the row are named), or rows and tokens differ in number.
+        The folder is in use or cannot be written to, a block has another width, a value is not
+        finite or does not fit the dtype (the neuron and the row are named), rows and tokens differ
+        in number, or there are none.
     """
+    fields = _fields(model, sites, dtype, about)
+    for label in labels:
+        if label not in tokens.columns:
+            raise LabelError(
+                f'label "{label}" is no column of the tokens.{did_you_mean(label, tokens.columns)}'
+            )
     target = Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
-    foreign = [p.name for p in sorted(target.iterdir()) if p.name != ".lock"]
+    if tokens.height == 0:
+        raise StoreError("there is no token to write", where=str(target))
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        foreign = [p.name for p in sorted(target.iterdir()) if p.name != ".lock"]
+    except OSError as error:
+        raise StoreError(f"cannot be used ({error.strerror})", where=str(target)) from None
     if foreign:
         raise StoreError(f"is not empty (it holds {foreign[0]}); name another", where=str(target))
     with lock(target):
@@ -70,7 +89,7 @@ def write_store(
         row = 0
         for index, block in enumerate(blocks):
             lines: dict[str, np.ndarray] = {}
-            rows = {np.asarray(value).shape[0] for value in block.values()}
+            rows = {(np.shape(value) or (0,))[0] for value in block.values()}
             if set(block) != {site.name for site in sites} or len(rows) != 1:
                 raise StoreError(
                     f"block {index} does not have every site once with as many rows",
@@ -98,17 +117,9 @@ def write_store(
             row += n
         if row != tokens.height:
             raise StoreError(f"{row} rows for {tokens.height} tokens", where=str(target))
-        fields: dict[str, Any] = {
-            "model": model,
-            "sites": [asdict(site) for site in sites],
-            "dtype": dtype,
-            # Not a number: no extraction cuts its shards like this one, and none may go on here.
-            "shard_tokens": "as written",
-            **(about or {}),
-        }
         write_json(target / "plan.json", fields)
         checksums = [shard["checksum"] for shard in shards]
-        whole = json.dumps([fields, checksums], sort_keys=True, default=str)
+        whole = json.dumps([fields, checksums], sort_keys=True)
         manifest = {
             **fields,
             "corpus": corpus,
@@ -125,9 +136,39 @@ def write_store(
     return Activations.open(target)
 
 
+def _fields(
+    model: str, sites: Sequence[Site], dtype: str, about: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Return the plan of a store, as JSON gives it back."""
+    if dtype not in DTYPES:
+        raise SettingError(
+            f'dtype is one of {", ".join(DTYPES)}, not "{dtype}".{did_you_mean(str(dtype), DTYPES)}'
+        )
+    count = Counter(site.name for site in sites)
+    if not count or max(count.values()) > 1:
+        name = next((name for name, n in count.items() if n > 1), None)
+        raise SettingError(f"site {name} is given twice" if name else "there is no site")
+    own: dict[str, Any] = {
+        "model": model,
+        "sites": [asdict(site) for site in sites],
+        "dtype": dtype,
+        # Not a number: no extraction cuts its shards like this one, and none may go on here.
+        "shard_tokens": "as written",
+    }
+    try:
+        more = json.loads(json.dumps(dict(about or {}), sort_keys=True))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise SettingError(f"about must be what JSON can hold ({error})") from None
+    written = {*own, "format", "checksum", "corpus", "labels", "shards", "tables", "fingerprint"}
+    if taken := sorted(written & set(more)):
+        raise SettingError(f'about may not have "{taken[0]}", which the store writes itself')
+    return {**own, **more}
+
+
 def _bits(values: np.ndarray, dtype: str, site: str, row: int, where: str) -> np.ndarray:
     """Return the values turned to (neurons, tokens), as bits of the dtype."""
-    wide = np.ascontiguousarray(values.T, dtype=np.float32)
+    with np.errstate(over="ignore"):
+        wide = np.ascontiguousarray(values.T, dtype=np.float32)
     if dtype == "float32":
         narrow = back = wide
     elif dtype == "float16":

