@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from nissl.errors import ModelError
 from nissl.model.trial import arguments_of
 
 __all__ = ["fingerprint", "max_length"]
@@ -33,19 +34,35 @@ def fingerprint(model: Any, config: Any, missing: Sequence[str]) -> str:
     return digest.hexdigest()
 
 
-def _bytes(model: Any, name: str, value: Any) -> Any:
+def _bytes(model: Any, name: str, value: Any) -> bytes:
     """Return the bytes of a parameter, fetched from where accelerate keeps it."""
     import torch
 
+    path, _, last = name.rpartition(".")
+    module = model.get_submodule(path)
     if value.device.type == "meta":
         from accelerate.utils.modeling import align_module_device
 
-        path, _, last = name.rpartition(".")
-        module = model.get_submodule(path)
         with align_module_device(module, torch.device("cpu")):
-            return _bytes(model, name, getattr(module, last).detach().clone())
+            value = getattr(module, last).detach().clone()
+        if value.device.type == "meta":
+            raise ModelError(f"{name} has no values; load the model's weights first")
+    return b"".join(_raw(part) for part in (value, *_scales(module, value)))
+
+
+def _raw(value: Any) -> bytes:
+    import torch
+
     flat = value.detach().to("cpu").contiguous().reshape(-1).view(torch.uint8)
-    return flat.numpy().data
+    return flat.numpy().tobytes()
+
+
+def _scales(module: Any, value: Any) -> list[Any]:
+    """Return what bitsandbytes multiplies whole-number weights by; it is no parameter."""
+    holders = (value, getattr(value, "quant_state", None), getattr(module, "state", None))
+    found = (getattr(holder, name, None) for holder in holders for name in ("SCB", "absmax"))
+    # One of them moves from the weight to its module in the first pass: it counts once.
+    return [scale for scale in found if scale is not None][:1]
 
 
 def max_length(model: Any, tokenizer: Any, config: Any) -> int | None:

@@ -243,7 +243,7 @@ def load_model(
                 missing = sorted(info["missing_keys"])
         except Exception as error:
             raise ModelError(_why(label, part, error, local)) from error
-    if not getattr(tokenizer, "is_fast", False):
+    if not _is_usable(tokenizer):
         if text:
             raise ModelError(NOT_FAST.format(label))
         tokenizer = None
@@ -287,6 +287,13 @@ def load_model(
             quantize=quantize,
         ),
     )
+
+
+def _is_usable(tokenizer: Any) -> bool:
+    """Whether a tokenizer is fast and has words: where there is none the library makes one up."""
+    if not getattr(tokenizer, "is_fast", False):
+        return False
+    return len(tokenizer) > len(tokenizer.all_special_tokens) + 2
 
 
 def _takes_text(config: Any) -> bool:

@@ -63,7 +63,9 @@ def resolve_sites(model: Any, wanted: str | Site | Sequence[str | Site]) -> tupl
                 raise ModelError(missing[kind])
             names = [*KINDS, *(site.stack for site in known if site.stack)]
             names += [*(site.group for site in known), *(site.name for site in known)]
-            raise SettingError(f'the model has no site "{item}".{did_you_mean(item, names)}')
+            # Of two stacks, a name without its stack is nearest to the same name with it.
+            nearest = [name for name in names if name.endswith(f".{item}")] or names
+            raise SettingError(f'the model has no site "{item}".{did_you_mean(item, nearest)}')
         chosen.update((site.name, site) for site in found)
     return tuple(chosen.values())
 

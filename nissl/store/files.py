@@ -104,7 +104,9 @@ def sync_folder(folder: Path) -> None:
 
 def _write_all(file: int, parts: Sequence[Any]) -> None:
     for part in parts:
-        left = memoryview(part).cast("B") if not isinstance(part, bytes) else memoryview(part)
+        left = memoryview(part)
+        # A view of nothing cannot be cast.
+        left = left.cast("B") if left.nbytes else memoryview(b"")
         while left.nbytes:
             left = left[os.write(file, left) :]
 

@@ -29,8 +29,20 @@ __all__ = [
 FORMAT = 2
 TABLES = ("tokens.parquet", "sentences.parquet")
 BESIDE_PLAN = frozenset(
-    "format checksum corpus corpus_fingerprint labels left_out shards tables windows fingerprint "
-    "device versions".split()
+    [
+        "format",
+        "checksum",
+        "corpus",
+        "corpus_fingerprint",
+        "labels",
+        "left_out",
+        "shards",
+        "tables",
+        "windows",
+        "fingerprint",
+        "device",
+        "versions",
+    ]
 )
 """What a manifest says beside the plan; every other field must be in ``plan.json`` too."""
 
@@ -99,9 +111,7 @@ def open_manifest(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         if not folder.is_dir():
             near = [p.name for p in folder.parent.iterdir()] if folder.parent.is_dir() else []
-            raise StoreError(
-                f"no such store.{did_you_mean(folder.name, near)}", where=str(folder)
-            )
+            raise StoreError(f"no such store.{did_you_mean(folder.name, near)}", where=str(folder))
         if (folder / "plan.json").is_file():
             raise StoreError(
                 "the extraction is unfinished; run it again to go on", where=str(folder)
@@ -143,9 +153,7 @@ def _plain(text: str) -> str:
 
 
 def _damaged(path: Path, why: str) -> StoreError:
-    return StoreError(
-        f"is damaged ({why}); run nissl store repair on its folder", where=str(path)
-    )
+    return StoreError(f"is damaged ({why}); run nissl store repair on its folder", where=str(path))
 
 
 def _check(path: Path, manifest: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -138,7 +138,7 @@ def parse_header(raw: bytes, total: int) -> dict[str, Entry]:
     return entries
 
 
-def _naturals(value: Any) -> bool:
+def _naturals(value: Any) -> TypeGuard[list[int]]:
     """Whether this is a list of two whole numbers, 0 or more and none absurd."""
     return (
         isinstance(value, list)
@@ -182,7 +182,7 @@ class Shard:
                 self._fill([memoryview(out[i]).cast("B") for i in range(first, last)], offset)
                 continue
             raw = np.empty((last - first, entry.rows), f"u{size}")
-            self._fill([memoryview(raw).cast("B")], offset)
+            self._fill([raw.data.cast("B")], offset)
             values = raw if rows is None else np.take(raw, rows, axis=1)
             out[first:last] = as_float32(values, entry.dtype)
 

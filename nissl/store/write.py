@@ -156,7 +156,7 @@ def _fields(
         "shard_tokens": "as written",
     }
     try:
-        more = json.loads(json.dumps(dict(about or {}), sort_keys=True))
+        more = json.loads(json.dumps(dict(about or {})))
     except (TypeError, ValueError, RecursionError) as error:
         raise SettingError(f"about must be what JSON can hold ({error})") from None
     written = {*own, "format", "checksum", "corpus", "labels", "shards", "tables", "fingerprint"}
