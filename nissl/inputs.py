@@ -102,9 +102,7 @@ def make_items(loaded: LoadedModel, sentences: Sequence[Sentence], on_long: str)
 
 def _spans(parts: Any) -> np.ndarray:
     """Flatten spans of many sentences to (spans, 2)."""
-    return np.fromiter(
-        chain.from_iterable(chain.from_iterable(parts)), np.int64
-    ).reshape(-1, 2)
+    return np.fromiter(chain.from_iterable(chain.from_iterable(parts)), np.int64).reshape(-1, 2)
 
 
 def _one_by_one(

@@ -147,8 +147,7 @@ def run_tasks(
     """
     if engine not in ENGINES:
         raise SettingError(
-            f'engine is one of {", ".join(ENGINES)}, not "{engine}".'
-            f"{did_you_mean(engine, ENGINES)}"
+            f'engine is one of {", ".join(ENGINES)}, not "{engine}".{did_you_mean(engine, ENGINES)}'
         )
     if address is not None and engine == "local":
         raise SettingError("an address needs an engine: --engine dask or --engine ray")
@@ -171,17 +170,17 @@ def run_tasks(
     raise AssertionError("every round returns or raises")
 
 
-def _round(
-    fn: Callable[[_Item], _Out], items: Sequence[_Item], workers: int | None
-) -> list[_Out]:
+def _round(fn: Callable[[_Item], _Out], items: Sequence[_Item], workers: int | None) -> list[_Out]:
     from joblib import Parallel, delayed
 
     found = Parallel(n_jobs=workers, batch_size=1)(delayed(_guarded)(fn, item) for item in items)
     results: list[_Out] = []
     for value, error in cast("list[tuple[Any, BaseException | None]]", found):
         if error is not None:
-            raise error if isinstance(error, NisslError) else EngineError(
-                f"a task failed with {type(error).__name__}: {error}"
+            raise (
+                error
+                if isinstance(error, NisslError)
+                else EngineError(f"a task failed with {type(error).__name__}: {error}")
             ) from error
         results.append(value)
     return results
@@ -224,9 +223,7 @@ def _watching(watch: Callable[[], None] | None) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _engine(
-    name: str, jobs: int | None, address: str | None, gpus: int
-) -> Iterator[int | None]:
+def _engine(name: str, jobs: int | None, address: str | None, gpus: int) -> Iterator[int | None]:
     """Connect to an engine, or start one here; yield the number of workers to ask joblib for."""
     from joblib import parallel_config
 
@@ -252,9 +249,7 @@ def _dask(jobs: int | None, address: str | None) -> Iterator[None]:
     try:
         from dask.distributed import Client, LocalCluster
     except ImportError:
-        raise EngineError(
-            'engine dask is not installed: pip install "nissl[dask]"'
-        ) from None
+        raise EngineError('engine dask is not installed: pip install "nissl[dask]"') from None
     if address is None:
         count = jobs or available_cpus()
         cluster = LocalCluster(

@@ -50,7 +50,7 @@ class Site:
 
     @property
     def name(self) -> str:
-        """Readable name: ``hidden.3``, ``decoder.mlp.2``, ``state.cell.1``, ``module.a.b@input``."""
+        """Readable name: ``hidden.3``, ``decoder.mlp.2``, ``state.cell.1``, ``module.a@input``."""
         if self.kind == "module":
             at = "" if self.point == "output" else "@input"
             return f"module.{self.module}{at}"

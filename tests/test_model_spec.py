@@ -79,6 +79,32 @@ def test_offloaded_weights_have_the_same_identity(tmp_path):
             torch.testing.assert_close(value, seen[name])
 
 
+@pytest.mark.parametrize(("quantize", "near"), [("8bit", 0.1), ("4bit", 0.4)])
+def test_quantised_weights(tmp_path, quantize, near):
+    pytest.importorskip("bitsandbytes")
+    import transformers
+
+    # Its kernels take widths that are multiples of 64.
+    settings = tiny.config("llama", len(tiny.tokenizer("llama")))
+    settings.hidden_size = settings.intermediate_size = 128
+    settings.head_dim, settings.initializer_range = 64, 0.1
+    transformers.AutoModel.from_config(settings).save_pretrained(tmp_path)
+    tiny.tokenizer("llama").save_pretrained(tmp_path)
+    plain = load_model(tmp_path)
+    small = load_model(tmp_path, quantize=quantize, dtype="bfloat16")
+    assert small.dtype == "bfloat16"
+    assert load_spec(small.spec).fingerprint == small.fingerprint != plain.fingerprint
+    ids, mask = tiny.ids_of([[5, 6, 7]])
+    values = []
+    for model in (plain, small):
+        sites = find_sites(model, ["hidden", "mlp", "head"])
+        assert len(sites) == 10
+        with torch.inference_mode(), capture(model, sites, keep=lambda s, t: t.float()) as seen:
+            run(model, ids, mask)
+            values.append(seen["mlp.2"])
+    assert 0 < float((values[0] - values[1]).norm() / values[0].norm()) < near
+
+
 def test_packages_that_are_not_there(monkeypatch):
     found = importlib.util.find_spec
     monkeypatch.setattr(

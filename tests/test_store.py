@@ -30,7 +30,7 @@ DTYPES = ("float32", "float16", "bfloat16")
 def tables(n):
     """Token and sentence tables for n tokens, with one label."""
     tokens = pl.DataFrame({"form": ["w"] * n, "sentence": [0] * n, "tag": ["x"] * n})
-    return tokens, pl.DataFrame({"id": ["s"]})
+    return tokens, pl.DataFrame({"id": ["s"], "words": [n]})
 
 
 def hidden(widths):
@@ -220,7 +220,7 @@ def test_a_disk_that_cannot_be_read_is_a_store_error(store_and_values, monkeypat
 
 
 def test_a_file_cut_while_it_is_read_is_a_store_error(tmp_path):
-    store, _ = planted(tmp_path / "s")
+    planted(tmp_path / "s")
     path = tmp_path / "s" / shard_name(0)
     with open_shard(path) as shard:
         os.truncate(path, path.stat().st_size - 4)
@@ -452,7 +452,7 @@ def test_a_table_that_was_replaced_by_one_of_other_rows_is_refused(tmp_path):
     tokens = tables(12)[0]
     entry = write_table(tmp_path / "tokens.parquet", tokens)
     rewrite(tmp_path, tables={**manifest["tables"], "tokens.parquet": entry})
-    with pytest.raises(StoreError, match="tokens.parquet does not belong to the manifest"):
+    with pytest.raises(StoreError, match=r"tokens.parquet does not belong to the manifest"):
         Activations.open(tmp_path)
 
 

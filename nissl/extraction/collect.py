@@ -20,9 +20,9 @@ __all__ = ["Buffers"]
 class Buffers:
     """Memory for one shard, used again for the next.
 
-    Words are kept as token × neuron and turned once, when the shard is full. From a GPU they come in
-    the order of the run, into pinned memory, so that the copies run beside the model; on a CPU each
-    word is put in its place at once, while it is still in the cache.
+    Words are kept as token × neuron and turned once, when the shard is full. From a GPU they come
+    in the order of the run, into pinned memory, so that the copies run beside the model; on a CPU
+    each word is put in its place at once, while it is still in the cache.
 
     Parameters
     ----------

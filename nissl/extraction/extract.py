@@ -165,8 +165,8 @@ def extract(
                     )
                     made = {p.index: m for p, m in zip(left, found_marks, strict=True)}
             clear_partial(folder)
-            marks.update(made)
-            finish(folder, corpus, loaded, settings, plans, [marks[p.index] for p in plans])
+            whole = [made.get(plan.index) or marks[plan.index] or {} for plan in plans]
+            finish(folder, corpus, loaded, settings, plans, whole)
         store = Activations.open(folder)
         undo.pop_all()
     return store if keep is None else replace(store, keep=keep)

@@ -35,7 +35,8 @@ def find_stacks(module: Any) -> tuple[Stack, ...]:
     """Find the stacks of blocks of a model, the encoder's first.
 
     A stack is an outermost list of modules that a trial pass runs in a row, and whose every block
-    is given and gives one stream: (batch, length, width), the width the same throughout. The
+    is given and gives one stream: (batch, length, width), the width the same throughout, and what
+    enters a block is what left the one before. The
     decoder of an encoder-decoder is the one whose stream is as long as the decoder's input.
 
     Raises
@@ -116,6 +117,10 @@ def _why_not(runs: list[Run], found: Any) -> str:
     widths = {shape[-1] for run in runs for shape in (run.entered, run.left)}
     if len(widths) > 1:
         return f"its stream has widths {', '.join(map(str, sorted(widths)))}"
+    # A module between two blocks, such as DeBERTa's convolution after the first, is allowed for.
+    apart = sum(not run.follows for run in runs[1:])
+    if apart > 1 and 2 * apart > len(runs):
+        return "what enters one is not what left the one before"
     if not any(run.calls for run in runs):
         return "it holds no linear map"
     return ""

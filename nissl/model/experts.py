@@ -4,22 +4,32 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["expert_units", "is_experts"]
+__all__ = ["expert_units", "fused_weights", "is_experts"]
 
 
-def is_experts(module: Any) -> int:
-    """Return the number of units of all experts of a module with fused weights, else 0.
+def fused_weights(module: Any) -> tuple[Any, ...]:
+    """Return the weights up and down of a module that holds all experts in one, else nothing.
 
-    Such a module has no linear maps to hook: its weights are 3-D parameters (experts × in × out),
-    and it is called with tokens and the experts that each token goes to.
+    Such a module has no linear maps to hook: its weights are 3-D parameters, expert by expert.
     """
     import torch
 
     up: Any = getattr(module, "gate_up_proj", getattr(module, "up_proj", None))
     down: Any = getattr(module, "down_proj", None)
-    fused = isinstance(up, torch.nn.Parameter) and isinstance(down, torch.nn.Parameter)
-    if not (fused and up.dim() == down.dim() == 3 and hasattr(module, "has_gate")):
+    fused = all(isinstance(each, torch.nn.Parameter) and each.dim() == 3 for each in (up, down))
+    return (up, down) if fused else ()
+
+
+def is_experts(module: Any) -> int:
+    """Return the number of units of all fused experts of a module, else 0.
+
+    Only of those that are called with tokens and the experts each token goes to, as nearly all
+    are in transformers: what others compute is not known.
+    """
+    weights = fused_weights(module)
+    if not weights or not hasattr(module, "has_gate") or not hasattr(module, "is_transposed"):
         return 0
+    down = weights[1]
     return down.shape[0] * down.shape[1 if module.is_transposed else 2]
 
 

@@ -57,6 +57,7 @@ def capture(
     """
     root = torch_module(model)
     choose = keep or (lambda site, tensor: tensor)
+    sites = list(dict.fromkeys(sites))
     early = stop and not _moves_weights(root)
     seen: dict[str, Any] = {}
     calls: dict[tuple[str, str], int] = defaultdict(int)

@@ -15,7 +15,7 @@ def find_units(run: Run) -> Call | None:
     """
     mixture = next((call for call in run.calls if call.experts), None)
     if mixture or any(call.beside for call in run.calls):
-        return mixture
+        return mixture if mixture and mixture.wide_in else None
     own, down = _ends(run)
     return own[down] if down else None
 

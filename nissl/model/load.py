@@ -369,7 +369,9 @@ def _spread(device_map: Any, quantize: str | None, place: Any, dtype: Any) -> di
     how = (
         BitsAndBytesConfig(load_in_8bit=True)
         if quantize == "8bit"
-        else BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=dtype)
+        else BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype
+        )
     )
     return {"device_map": device_map or {"": place}, "quantization_config": how}
 

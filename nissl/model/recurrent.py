@@ -178,7 +178,9 @@ def _first(state: Any, index: int, values: Any) -> Any:
 def _near(a: Any, b: Any) -> bool:
     import torch
 
-    loose = 1e-3 if a.dtype in (torch.float32, torch.float64) else 5e-2  # halves add up roundings
+    exact = a.dtype in (torch.float32, torch.float64)
+    # Halves round at every step; a GPU's recurrent layers may multiply in fewer bits than float32.
+    loose = (1e-3 if a.device.type == "cpu" else 1e-2) if exact else 5e-2
     a, b = a.detach().float(), b.detach().float()
     return bool((a - b).abs().max() <= loose * max(1.0, float(a.abs().max())))
 

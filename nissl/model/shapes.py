@@ -80,6 +80,10 @@ def to_batch(state: Pass, site: Site, tensor: Any) -> Any:
     if tensor.dim() == 3 and lead in ((batch, length), (length, batch)):
         turn = swapped if batch == length else lead != (batch, length)
         return tensor.transpose(0, 1) if turn else tensor
+    window = getattr(getattr(state.model, "config", None), "attention_window", None)
+    if window and tensor.dim() == 3 and lead[0] == batch and lead[1] > length:
+        # Longformer pads its input on the right to a whole number of windows.
+        return tensor[:, :length]
     if site.kind == "module":
         return tensor
     raise ModelError(

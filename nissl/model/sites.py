@@ -140,11 +140,14 @@ def _of_stacks(stacks: Sequence[Stack], kind: str) -> list[Site]:
             found = find_units(run) if kind == "mlp" else find_heads(run, cross=cross)
             if found is None:
                 tried = ", ".join(f"{c.module} ({c.wide_in}→{c.wide_out})" for c in run.calls)
-                routed = kind == "mlp" and any(call.beside for call in run.calls)
-                why = "its experts are modules of their own, given the tokens routed to them; "
+                why = ""
+                if kind == "mlp" and any(call.beside for call in run.calls):
+                    why = "its experts are modules of their own, given the tokens routed to them; "
+                elif kind == "mlp" and any(call.experts for call in run.calls):
+                    why = "its fused experts are called in a way that is not known; "
                 raise ModelError(
-                    f"found no {kind} site in block {run.module}; {why * routed}its linear maps "
-                    f"in order: {tried or 'none'}; {ANY}"
+                    f"found no {kind} site in block {run.module}; {why}its linear maps in order: "
+                    f"{tried or 'none'}; {ANY}"
                 )
             sites.append(
                 Site(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nissl.errors import ModelError
-from nissl.model.experts import is_experts
+from nissl.model.experts import fused_weights, is_experts
 from nissl.model.trial import trial
 
 __all__ = ["Call", "Run", "block_input", "find_input", "first_tensor", "trace"]
@@ -29,7 +29,7 @@ class Call:
     same
         Whether it was given the very tensor that the map before it was given.
     experts
-        Whether these are fused experts; ``wide_in`` is then their number of units.
+        Whether these are fused experts; ``wide_in`` is then their number of units, 0 if unknown.
     beside
         Where it belongs to one of several experts that are modules of their own, each given only
         the tokens routed to it: the path of the module that holds them, else empty.
@@ -47,12 +47,16 @@ class Call:
 
 @dataclass
 class Run:
-    """One run of a block: what entered it, what left it, and its linear maps in order."""
+    """One run of a block: shapes of what entered and left it, and its linear maps in order.
+
+    ``follows`` says whether what entered is what left the run before, of the same list.
+    """
 
     module: str
     number: int
     entered: tuple[int, ...] = ()
     left: tuple[int, ...] = ()
+    follows: bool = False
     calls: list[Call] = field(default_factory=list)
 
 
@@ -67,6 +71,7 @@ def trace(module: Any, lists: Sequence[tuple[str, Any]]) -> dict[str, list[Run]]
     active: list[Run] = []
     count: dict[str, int] = defaultdict(int)
     before: list[Any] = [None]  # what the map before was given
+    last: dict[str, Any] = {}  # what left the last run of each list
 
     def number(path: str) -> int:
         count[path] += 1
@@ -75,6 +80,7 @@ def trace(module: Any, lists: Sequence[tuple[str, Any]]) -> dict[str, list[Run]]
     def reset(mod: Any, args: tuple[Any, ...]) -> None:
         # A trial may be made of several attempts.
         active.clear()
+        last.clear()
         count.clear()
         for each in runs.values():
             each.clear()
@@ -85,15 +91,20 @@ def trace(module: Any, lists: Sequence[tuple[str, Any]]) -> dict[str, list[Run]]
             given = find_input(args, kwargs)
             if given is not None:
                 run.entered = tuple(given.shape)
+                run.follows = within in last and _same(given, last[within])
             runs[within].append(run)
             active.append(run)
 
         return hook
 
-    def leave(mod: Any, args: tuple[Any, ...], out: Any) -> None:
-        run, first = active.pop(), first_tensor(out)
-        if isinstance(first, torch.Tensor):
-            run.left = tuple(first.shape)
+    def leave(within: str) -> Any:
+        def hook(mod: Any, args: tuple[Any, ...], out: Any) -> None:
+            run, first = active.pop(), first_tensor(out)
+            if isinstance(first, torch.Tensor):
+                run.left = tuple(first.shape)
+                last[within] = first
+
+        return hook
 
     def watch_map(path: str) -> Any:
         def hook(mod: Any, args: tuple[Any, ...], out: Any) -> None:
@@ -112,7 +123,8 @@ def trace(module: Any, lists: Sequence[tuple[str, Any]]) -> dict[str, list[Run]]
     def watch_experts(path: str) -> Any:
         def hook(mod: Any, args: tuple[Any, ...], out: Any) -> None:
             shape = tuple(first_tensor(out).shape)
-            call = Call(path, number(path), shape[:-1], is_experts(mod), shape[-1], experts=True)
+            units = is_experts(mod)
+            call = Call(path, number(path), shape[:-1], units, shape[-1], experts=True)
             for run in active:
                 run.calls.append(call)
 
@@ -127,10 +139,10 @@ def trace(module: Any, lists: Sequence[tuple[str, Any]]) -> dict[str, list[Run]]
                     block.register_forward_pre_hook(enter(inside, path), with_kwargs=True)
                 )
                 # Of two hooks on one module the later is called later: leave in reverse order.
-                handles.append(block.register_forward_hook(leave, prepend=True))
+                handles.append(block.register_forward_hook(leave(path), prepend=True))
         for path, inner in module.named_modules():
             weight = getattr(inner, "weight", None)
-            if is_experts(inner):
+            if fused_weights(inner):
                 handles.append(inner.register_forward_hook(watch_experts(path)))
             elif (
                 next(inner.children(), None) is None
@@ -152,6 +164,15 @@ def trace(module: Any, lists: Sequence[tuple[str, Any]]) -> dict[str, list[Run]]
                 for call in run.calls
             ]
     return runs
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether two tensors are one, or hold the same values, not-a-numbers included."""
+    import torch
+
+    if a is b:
+        return True
+    return a.shape == b.shape and bool(torch.isclose(a, b, equal_nan=True).all())
 
 
 def _routed(module: Any, runs: dict[str, list[Run]]) -> list[str]:

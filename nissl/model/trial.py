@@ -98,6 +98,8 @@ def _inputs(module: Any) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
     extra: dict[str, Any] = {}
     if getattr(config, "is_encoder_decoder", False) and "decoder_input_ids" in takes:
         extra["decoder_input_ids"] = ids(DECODER_LENGTH, start_token(config))
+    if "use_cache" in takes:
+        extra["use_cache"] = False
     if name == "input_values":
         shapes: list[tuple[int, ...]] = [(BATCH, SAMPLES)]
         if bins := getattr(config, "num_mel_bins", None):

@@ -287,7 +287,10 @@ def _positions(given: Any, total: int, what: str) -> np.ndarray:
 
 
 def _read_table(folder: Path, name: str, entry: Mapping[str, Any]) -> pl.DataFrame:
-    """Read a table whose bytes are those that were written: a Parquet reader trusts its input."""
+    """Read a table whose bytes are those that were written: a Parquet reader trusts its input.
+
+    Its panics, which are no ordinary exceptions, come out as any other damage.
+    """
     check_file(folder, name, entry["bytes"])
     path = folder / name
     try:
@@ -297,7 +300,7 @@ def _read_table(folder: Path, name: str, entry: Mapping[str, Any]) -> pl.DataFra
                 where=str(path),
             )
         return pl.read_parquet(path)
-    except (OSError, pl.exceptions.PolarsError) as error:
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         first = (str(error).splitlines() or ["?"])[0]
         raise StoreError(
             f"is missing or damaged ({first}); run nissl store repair on its folder",

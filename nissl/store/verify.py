@@ -122,8 +122,9 @@ def _tables(folder: Path, manifest: dict[str, Any]) -> Iterator[Fault]:
         except StoreError as error:
             yield Fault(name, error.message)
             continue
-        except (OSError, pl.exceptions.PolarsError) as error:
-            yield Fault(name, f"cannot be read ({str(error).splitlines()[0]})")
+        except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+            first = (str(error).splitlines() or ["?"])[0]
+            yield Fault(name, f"cannot be read ({first})")
             continue
         if name == "tokens.parquet":
             rows = manifest["shards"][-1]["rows"][1]

@@ -14,7 +14,7 @@ from nissl.model import LoadedModel, load_model
 from nissl.progress import say
 from nissl.results import versions
 from nissl.store import Activations
-from nissl.store.shards import lock
+from nissl.store.files import lock
 from nissl.study.analyse import analyse_property
 from nissl.study.config import PropertyConfig, StudyConfig, save_config
 from nissl.study.corpora import describe_corpus, prepare_corpus

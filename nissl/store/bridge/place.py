@@ -6,12 +6,12 @@ import contextlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from nissl.errors import StoreError
-from nissl.store.files import sync_folder
+from nissl.store.files import read_json, sync_folder, write_json
 from nissl.store.manifest import open_manifest, write_manifest
 
 __all__ = ["annotate", "publishing"]
@@ -52,14 +52,26 @@ def publishing(out: str | Path, *, empty_ok: bool = False) -> Iterator[Path]:
         # HDF5 puts its whole report into the text and leaves the system's words empty.
         why = str(error.strerror or error).splitlines()[0][:200]
         raise StoreError(f"cannot be written ({why})", where=str(target)) from None
-    except BaseException:
+    except BaseException as error:
         _remove(partial)
+        if isinstance(error, StoreError) and error.where == str(partial):
+            raise StoreError(error.message, where=str(target)) from None
         raise
 
 
-def annotate(folder: Path, **fields: Any) -> None:
-    """Add fields to a store's manifest; the fingerprint stays, as they decide no value."""
-    write_manifest(folder, {**open_manifest(folder), **fields})
+def annotate(folder: Path, fields: Mapping[str, Any], *, plan: Mapping[str, Any]) -> None:
+    """Add fields to a store that was just written; its fingerprint stays, they decide no value.
+
+    Parameters
+    ----------
+    fields
+        What a manifest may say beside the plan: :data:`~nissl.store.manifest.BESIDE_PLAN`.
+    plan
+        Anything else; it is added to the plan too, which must have it.
+    """
+    path = folder / "plan.json"
+    write_json(path, {**read_json(path), **plan})
+    write_manifest(folder, {**open_manifest(folder), **plan, **fields})
 
 
 def _refuse(target: Path, empty_ok: bool) -> None:

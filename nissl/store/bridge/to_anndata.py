@@ -75,7 +75,12 @@ def write_anndata(acts: Activations, out: str | Path, sites: Sequence[str] | Non
                 f'column "{name}" has a name that .h5ad does not allow; rename it', where=str(out)
             )
     with publishing(out) as path:
-        to_anndata(acts, sites).write_h5ad(path)
+        annotated = to_anndata(acts, sites)
+        try:
+            annotated.write_h5ad(path)
+        except (TypeError, ValueError) as error:
+            why = str(error).splitlines()[0][:200]
+            raise StoreError(f"cannot be written as .h5ad ({why})", where=str(out)) from None
     return Path(out)
 
 

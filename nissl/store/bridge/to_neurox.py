@@ -133,7 +133,9 @@ def _write_hdf5(
         index[0] = json.dumps(numbers)
         # Attributes are ours; NeuroX does not look at them.
         file.attrs.update({f"nissl_{key}": value for key, value in about.items()})
-        file.attrs["nissl_sites"] = json.dumps([site.name for site in sites])
+        names = json.dumps([site.name for site in sites])
+        if len(names) < 60_000:  # HDF5 keeps no attribute beyond 64 KiB
+            file.attrs["nissl_sites"] = names
 
 
 def _unused(sentence: str, numbers: dict[str, str], seen: dict[str, int]) -> str:

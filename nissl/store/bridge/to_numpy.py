@@ -19,9 +19,7 @@ from nissl.store.files import write_json
 __all__ = ["to_numpy"]
 
 
-def to_numpy(
-    acts: Activations, out_folder: str | Path, sites: Sequence[str] | None = None
-) -> Path:
+def to_numpy(acts: Activations, out_folder: str | Path, sites: Sequence[str] | None = None) -> Path:
     """Write a store as a folder of files that need no library of ours.
 
     ``<site>.npy`` is float32 (tokens, neurons of the site), in C order, so ``np.load`` can map it.

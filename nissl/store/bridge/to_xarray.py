@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,7 +41,8 @@ def to_xarray(acts: Activations, sites: Sequence[str] | None = None) -> xr.DataA
         Coordinates of ``token``: ``form``, ``sentence``, ``position``, ``split`` and each label;
         of ``neuron``: its id, ``site``, ``layer``, ``kind``, ``index``. A label whose name is
         taken is called ``label_<name>``. Files of xarray know no null among texts: a word without
-        a value has the empty text. Attributes: model, corpus, fingerprint, dtype of the store.
+        a value has the empty text. Attributes: model, corpus, fingerprint, dtype of the
+        store, and ``labels``, the names of the label columns as JSON.
 
     Raises
     ------
@@ -53,16 +55,16 @@ def to_xarray(acts: Activations, sites: Sequence[str] | None = None) -> xr.DataA
     picked = chosen(acts, sites)
     neurons = neurons_of(acts, picked)
     coords = {name: ("neuron", _plain(neurons[name], acts)) for name in OF_NEURONS}
-    for name in (*OF_TOKENS, *acts.labels):
-        if name in acts.tokens.columns and not (name in acts.labels and name in OF_TOKENS):
-            taken = name in coords or name == "token"
-            coords[f"label_{name}" if taken else name] = ("token", _plain(acts.tokens[name], acts))
+    for name in dict.fromkeys((*OF_TOKENS, *acts.labels)):
+        if name in acts.tokens.columns:
+            shown = f"label_{name}" if name in (*OF_NEURONS, "token") else name
+            coords[shown] = ("token", _plain(acts.tokens[name], acts))
     return xr.DataArray(
         acts.matrix(sites=names_of(picked)),
         dims=("token", "neuron"),
         coords=coords,
         name="activation",
-        attrs={**origin(acts), "labels": list(acts.labels)},
+        attrs={**origin(acts), "labels": json.dumps(acts.labels)},
     )
 
 
@@ -85,7 +87,12 @@ def write_xarray(acts: Activations, out: str | Path, sites: Sequence[str] | None
                 where=str(out),
             )
     with publishing(out) as path:
-        to_xarray(acts, sites).to_netcdf(path, engine="h5netcdf")
+        array = to_xarray(acts, sites)
+        try:
+            array.to_netcdf(path, engine="h5netcdf")
+        except (TypeError, ValueError) as error:
+            why = str(error).splitlines()[0][:200]
+            raise StoreError(f"cannot be written as netCDF ({why})", where=str(out)) from None
     return Path(out)
 
 
