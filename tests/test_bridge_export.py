@@ -165,7 +165,7 @@ def test_every_export_refuses_a_place_that_is_taken(tmp_path, name):
     acts = planted(tmp_path / "store")
     out = tmp_path / f"out{SUFFIX[name]}"
     out.write_text("mine")
-    with pytest.raises(StoreError, match="out.*is there already"):
+    with pytest.raises(StoreError, match=r"out.*is there already"):
         EXPORTS[name](acts, out, None)
     assert out.read_text() == "mine"
     out.unlink()

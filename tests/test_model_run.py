@@ -11,7 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nissl.errors import ModelError
-from nissl.model import all_sites, capture, find_sites, offset, run, run_inputs, wrap_model
+from nissl.model import (
+    all_sites,
+    capture,
+    find_sites,
+    mixes_padding,
+    offset,
+    run,
+    run_inputs,
+    wrap_model,
+)
 
 ROWS = [[5, 6, 7, 8, 9, 10, 11], [12, 13, 14], [15], [20, 21, 22, 23, 24]]
 
@@ -304,3 +313,40 @@ def test_wrapped_modules():
         wrap_model(module, object(), name="slow")
     with pytest.raises(ModelError, match="has no parameters"):
         wrap_model(torch.nn.Identity(), None, name="empty")
+
+
+# Padding that is mixed in, or added -------------------------------------------------------------
+
+
+def _small(name, **options):
+    import transformers
+
+    torch.manual_seed(0)
+    settings = getattr(transformers, f"{name}Config")(
+        vocab_size=60,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=40,
+        max_position_embeddings=64,
+        pad_token_id=0,
+        **options,
+    )
+    return transformers.AutoModel.from_config(settings).eval()
+
+
+def test_which_models_mix_padding_in():
+    for kind in ("bert", "xlnet", "bloom", "t5", "bart", "mixtral"):
+        assert not mixes_padding(tiny.loaded(kind))
+    assert not mixes_padding(tiny.load_model(tiny.folder("llama"), dtype="bfloat16"))
+    assert mixes_padding(_small("FNet"))
+    assert mixes_padding(_small("ConvBert", embedding_size=16))
+
+
+def test_padding_that_the_model_adds_itself_is_cut_off():
+    model = _small("Longformer", attention_window=8)
+    sites = all_sites(model)[0]
+    many = watched(model, *tiny.ids_of(ROWS), sites)
+    for i, row in enumerate(ROWS):
+        one = watched(model, *tiny.ids_of([row]), sites)
+        assert differ(many, one, sites, i, len(row)) < 1e-5

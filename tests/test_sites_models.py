@@ -300,3 +300,107 @@ def test_lists_that_are_no_stack_are_explained():
 
     with pytest.raises(ModelError, match="a trial forward pass of Picky failed"):
         find_sites(Picky())
+
+
+# Shapes that mislead ----------------------------------------------------------------------------
+
+SMALL = {
+    "vocab_size": 60,
+    "hidden_size": 16,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "intermediate_size": 40,
+    "max_position_embeddings": 64,
+}
+
+
+def small(name: str, **options):
+    import transformers
+
+    settings = getattr(transformers, f"{name}Config")(**{**SMALL, **options})
+    torch.manual_seed(0)
+    return transformers.AutoModel.from_config(settings).eval()
+
+
+def test_parts_of_blocks_in_lists_of_their_own_are_no_stream():
+    """XLM keeps its attentions in one list and its MLPs in another."""
+    import transformers
+
+    model = transformers.XLMModel(
+        transformers.XLMConfig(vocab_size=60, emb_dim=16, n_layers=2, n_heads=2)
+    )
+    with pytest.raises(ModelError, match="what enters one is not what left the one before"):
+        find_sites(model.eval())
+
+
+def test_module_between_two_blocks_is_allowed_for():
+    model = small("DebertaV2", conv_kernel_size=3, relative_attention=True, type_vocab_size=0)
+    sites, why = all_sites(model)
+    assert [site.name for site in sites if site.kind == "hidden"] == [
+        f"hidden.{i}" for i in range(4)
+    ]
+    assert set(why) == {"state"}
+
+
+def test_fused_experts_called_in_another_way_are_not_passed_over():
+    """Llama 4 runs every expert on weighted tokens; its shared expert alone is not its MLP."""
+    model = small(
+        "Llama4Text",
+        num_key_value_heads=1,
+        head_dim=8,
+        intermediate_size_mlp=40,
+        num_local_experts=4,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    sites, why = all_sites(model)
+    assert {site.kind for site in sites} == {"hidden", "head"}
+    assert "fused experts are called in a way that is not known" in why["mlp"]
+
+
+def test_attention_alone_is_no_mlp():
+    class Attention(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.q, self.k, self.v, self.o = (torch.nn.Linear(6, 6) for _ in range(4))
+
+        def forward(self, x):
+            q, k, v = self.q(x), self.k(x), self.v(x)
+            return x + self.o((q @ k.transpose(1, 2)).softmax(-1) @ v)
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.word = torch.nn.Embedding(20, 6)
+            self.blocks = torch.nn.ModuleList(Attention() for _ in range(3))
+
+        def forward(self, input_ids):
+            x = self.word(input_ids)
+            for block in self.blocks:
+                x = block(x)
+            return x
+
+    sites, why = all_sites(Model())
+    assert {site.kind for site in sites} == {"hidden"}
+    assert "o (6→6)" in why["mlp"]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("GPTJ", {"n_embd": 16, "n_layer": 3, "n_head": 2, "n_inner": 40, "rotary_dim": 4}),
+        ("Olmo2", {"num_key_value_heads": 2, "pad_token_id": 0, "eos_token_id": 2}),
+        ("Cohere", {"num_key_value_heads": 2, "pad_token_id": 0, "eos_token_id": 2}),
+        ("Starcoder2", {"num_key_value_heads": 2, "pad_token_id": 0, "eos_token_id": 2}),
+        ("RoFormer", {"embedding_size": 16}),
+        ("BigBird", {"attention_type": "original_full"}),
+        ("Wav2Vec2Conformer", {"num_conv_pos_embedding_groups": 2}),
+        ("Speech2Text", {"d_model": 16, "encoder_layers": 3, "decoder_layers": 3}),
+    ],
+)
+def test_architectures_that_no_one_listed(name, options):
+    sites, why = all_sites(small(name, **options))
+    assert set(why) == {"state"}
+    per = Counter(site.kind for site in sites if site.stack != "decoder")
+    assert per == {"hidden": 4, "mlp": 3, "head": 3}

@@ -287,3 +287,42 @@ def test_half_precision_and_stop():
             (m._forward_hooks, m._forward_pre_hooks) for m in model.modules()
         )
     )
+
+
+def test_layers_that_run_step_by_step_are_refused():
+    class Steps(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.word, self.rnn = torch.nn.Embedding(30, 4), torch.nn.GRU(4, 3, batch_first=True)
+
+        def forward(self, ids):
+            state = None
+            for t in range(ids.shape[1]):
+                out, state = self.rnn(self.word(ids[:, t : t + 1]), state)
+            return out
+
+    model = Steps().eval()
+    sites = find_sites(model)
+    with (
+        pytest.raises(ModelError, match="rnn runs several times in one pass"),
+        capture(model, sites),
+    ):
+        run(model, *tiny.ids_of(ROWS))
+    assert not model.rnn._forward_hooks
+
+
+def test_packed_first_states_are_in_the_order_of_the_batch():
+    torch.manual_seed(1)
+    layers = torch.nn.GRU(6, 5, bidirectional=True, batch_first=True).eval()
+    x, start = torch.randn(3, 4, 6), torch.randn(2, 3, 5)
+    lengths = [2, 4, 3]
+    sites = find_sites(layers, ["hidden", "state"])
+    packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+    with torch.no_grad(), capture(layers, sites, keep=lambda s, t: t.clone()) as seen:
+        layers(packed, start)
+        many = dict(seen)
+        for i, n in enumerate(lengths):
+            out, _ = layers(x[i : i + 1, :n], start[:, i : i + 1])
+            for name, values in many.items():
+                torch.testing.assert_close(values[i, :n], seen[name][0])
+            torch.testing.assert_close(many["hidden.1"][i, :n], out[0])

@@ -88,8 +88,9 @@ class Corpus:
         for frame in (self.tokens, self.sentences.drop("where")):
             for name in frame.columns:
                 digest.update(f"{name}\x00".encode())
-                values = frame[name].cast(pl.String).fill_null("\x01").to_list()
-                digest.update("\x00".join(values).encode())
+                for part in frame[name].to_frame().iter_slices(65_536):
+                    values = part.to_series().cast(pl.String).fill_null("\x01").to_list()
+                    digest.update(("\x00".join(values) + "\x00").encode())
         return digest.hexdigest()
 
     def __iter__(self) -> Iterator[Sentence]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from nissl.corpus import Corpus
-from nissl.errors import SettingError, StoreError, did_you_mean
+from nissl.errors import ModelError, SettingError, StoreError, did_you_mean
 from nissl.model import LoadedModel, Site
 from nissl.store.files import read_json, write_json
 from nissl.store.manifest import sites_of
@@ -128,11 +128,15 @@ def text_fingerprint(corpus: Corpus) -> str:
 
 
 def tokenizer_fingerprint(tokenizer: Any) -> str:
-    """Hash what decides how text is cut; padding and truncation are state, changed by calls."""
-    whole = json.loads(tokenizer.backend_tokenizer.to_str())
-    whole.pop("truncation", None)
-    whole.pop("padding", None)
-    return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
+    """Hash what decides how text is cut; padding and truncation are state, changed by calls.
+
+    The two stand before the added tokens in what a tokenizer says of itself, and all else after.
+    """
+    whole = tokenizer.backend_tokenizer.to_str()
+    start = whole.find('"added_tokens"')
+    if start < 0:
+        raise ModelError("the tokenizer has no list of added tokens; is its library too new?")
+    return hashlib.sha256(whole[start:].encode()).hexdigest()
 
 
 def plan_shards(bounds: np.ndarray, shard_tokens: int) -> list[ShardPlan]:

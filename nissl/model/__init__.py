@@ -2,9 +2,10 @@
 
 from nissl.model.hooks import capture
 from nissl.model.known import KNOWN, known_models
-from nissl.model.load import LoadedModel, LoadSpec, load_model, load_spec, wrap_model
+from nissl.model.load import load_model, load_spec
+from nissl.model.loaded import LoadedModel, LoadSpec, wrap_model
 from nissl.model.resolve import resolve_sites
-from nissl.model.run import offset, run, run_inputs
+from nissl.model.run import mixes_padding, offset, run, run_inputs
 from nissl.model.sites import KINDS, all_sites, find_sites
 from nissl.site import Site, format_neuron, parse_neuron
 
@@ -21,6 +22,7 @@ __all__ = [
     "known_models",
     "load_model",
     "load_spec",
+    "mixes_padding",
     "offset",
     "parse_neuron",
     "resolve_sites",

@@ -36,8 +36,8 @@ def find_stacks(module: Any) -> tuple[Stack, ...]:
 
     A stack is an outermost list of modules that a trial pass runs in a row, and whose every block
     is given and gives one stream: (batch, length, width), the width the same throughout, and what
-    enters a block is what left the one before. The
-    decoder of an encoder-decoder is the one whose stream is as long as the decoder's input.
+    enters a block is what left the one before. The decoder of an encoder-decoder is the one whose
+    stream is as long as the decoder's input.
 
     Raises
     ------
@@ -119,7 +119,7 @@ def _why_not(runs: list[Run], found: Any) -> str:
         return f"its stream has widths {', '.join(map(str, sorted(widths)))}"
     # A module between two blocks, such as DeBERTa's convolution after the first, is allowed for.
     apart = sum(not run.follows for run in runs[1:])
-    if apart > 1 and 2 * apart > len(runs):
+    if 2 * apart > len(runs) - 1:
         return "what enters one is not what left the one before"
     if not any(run.calls for run in runs):
         return "it holds no linear map"

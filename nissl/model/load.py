@@ -3,136 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nissl.errors import ModelError, SettingError, did_you_mean
 from nissl.model.identity import fingerprint, max_length
 from nissl.model.known import KNOWN
+from nissl.model.loaded import NOT_FAST, LoadedModel, LoadSpec
+from nissl.model.random import random_model
 from nissl.model.sites import called_before_last_block
+from nissl.model.spread import check_spread, spread_options
 from nissl.model.trial import place_of
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["LoadSpec", "LoadedModel", "load_model", "load_spec", "wrap_model"]
+__all__ = ["load_model", "load_spec"]
 
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".pkl")
-QUANTIZED = ("8bit", "4bit")
-FILL = "fill_uninitialized_memory"  # torch makes this attribute where type checkers do not see it
-NOT_FAST = (
-    'model "{}" has no fast tokenizer, and words are aligned by its character offsets; add a '
-    "tokenizer.json"
-)
-
-
-@dataclass(frozen=True)
-class LoadSpec:
-    """What :func:`load_model` was called with: enough to load the same model elsewhere."""
-
-    name: str
-    revision: str | None = None
-    dtype: str = "auto"
-    device: str = "cpu"
-    random_init: bool = False
-    seed: int = 0
-    local_files_only: bool | None = None
-    device_map: str | dict[str, Any] | None = None
-    quantize: str | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class LoadedModel:
-    """A model ready to run, with its tokenizer and its identity.
-
-    Attributes
-    ----------
-    model
-        The torch module, in evaluation mode, gradients off. Of an encoder-decoder, both stacks.
-    tokenizer
-        The fast tokenizer; None for a model whose main input is not text, if it has none.
-    fingerprint
-        SHA-256 of the configuration and of every parameter, so that a copy in another folder is
-        the same model and another seed is another one.
-    dtype
-        That of the activations: for a quantised model, the one it computes in.
-    max_length
-        Largest number of subwords with special tokens, or None when there is no limit.
-    missing
-        Parameters that the checkpoint lacks and that are random therefore; no site depends on
-        them (a pooler, say), else loading would have failed.
-    spec
-        What loads the same model in another process, or None for a module of one's own.
-    """
-
-    model: Any
-    tokenizer: Any
-    name: str
-    revision: str | None
-    fingerprint: str
-    dtype: str
-    device: str
-    max_length: int | None
-    random_init: bool
-    missing: tuple[str, ...] = ()
-    spec: LoadSpec | None = None
-
-    def __repr__(self) -> str:
-        kind = type(self.model).__name__
-        weights = ", random weights" if self.random_init else ""
-        return f"LoadedModel({self.name!r}: {kind}, {self.dtype} on {self.device}{weights})"
 
 
 def load_spec(spec: LoadSpec) -> LoadedModel:
     """Load the model that a specification describes; see :func:`load_model`."""
     return load_model(**asdict(spec))
-
-
-def wrap_model(
-    module: Any, tokenizer: Any, *, name: str, max_length: int | None = None
-) -> LoadedModel:
-    """Make a :class:`LoadedModel` of a torch module of one's own.
-
-    The module is put in evaluation mode, with gradients off, and the tokenizer pads on the right.
-
-    Parameters
-    ----------
-    module
-        A Hugging Face model, or any module that :func:`~nissl.model.run` can call.
-    tokenizer
-        A fast tokenizer of the transformers library, or None when its inputs are not text.
-    name
-        What it is called in stores and reports.
-    max_length
-        Largest number of subwords, with special tokens, that it takes.
-
-    Raises
-    ------
-    ModelError
-        The tokenizer is not a fast one, or the module has no parameters.
-    """
-    if tokenizer is not None:
-        if not getattr(tokenizer, "is_fast", False):
-            raise ModelError(NOT_FAST.format(name))
-        tokenizer.padding_side = "right"
-    module = module.eval().requires_grad_(False)
-    first = next((p for p in module.parameters() if p.is_floating_point()), None)
-    if first is None:
-        raise ModelError(f'model "{name}" has no parameters')
-    return LoadedModel(
-        model=module,
-        tokenizer=tokenizer,
-        name=name,
-        revision=None,
-        fingerprint=fingerprint(module, getattr(module, "config", None), ()),
-        dtype=str(first.dtype).removeprefix("torch."),
-        device=str(place_of(module)),
-        max_length=max_length,
-        random_init=False,
-    )
 
 
 def load_model(
@@ -192,7 +86,7 @@ def load_model(
     hf_logging.set_verbosity_error()
     hf_logging.disable_progress_bar()
     wanted = "auto" if dtype == "auto" else _dtype(dtype)
-    _check_spread(device_map, quantize, random_init)
+    check_spread(device_map, quantize, random_init)
     place = _device(device)
     label = str(name)
     folder = KNOWN[label].folder() if label in KNOWN else Path(name).expanduser()
@@ -228,10 +122,12 @@ def load_model(
                 tokenizer = AutoTokenizer.from_pretrained(target, use_fast=True, **common)
             part = "model"
             if random_init:
-                model: Any = _random(config)
+                model: Any = random_model(config)
                 model = model.to(stored if wanted == "auto" else wanted)
             else:
-                spread = _spread(device_map, quantize, place, stored if dtype == "auto" else wanted)
+                spread = spread_options(
+                    device_map, quantize, place, stored if dtype == "auto" else wanted
+                )
                 model, info = AutoModel.from_pretrained(
                     target,
                     use_safetensors=True,
@@ -276,7 +172,8 @@ def load_model(
         random_init=random_init,
         missing=tuple(missing),
         spec=LoadSpec(
-            name=label,
+            # Another process may have another working folder.
+            name=str(folder.resolve()) if local and label not in KNOWN else label,
             revision=revision,
             dtype=dtype,
             device=device,
@@ -306,74 +203,6 @@ def _takes_text(config: Any) -> bool:
         return True
     first = found[0] if isinstance(found, tuple | list) else found
     return getattr(first, "main_input_name", "input_ids") == "input_ids"
-
-
-def _random(config: Any) -> Any:
-    """Build a model with random weights; none is what happened to be in memory."""
-    import torch
-    from transformers import AutoModel
-
-    with _uninitialised_is_nan():
-        model: Any = AutoModel.from_config(config, trust_remote_code=False, dtype=torch.float32)
-    for value in model.parameters():
-        # An architecture may forget to initialise a parameter.
-        if value.is_floating_point() and bool(torch.isnan(value).any()):
-            torch.nn.init.normal_(value, std=getattr(config, "initializer_range", None) or 0.02)
-    return model
-
-
-@contextlib.contextmanager
-def _uninitialised_is_nan() -> Iterator[None]:
-    """Have torch fill new memory with NaN, so that what is never set can be told."""
-    import torch
-    import torch.utils.deterministic as memory
-
-    strict = torch.are_deterministic_algorithms_enabled()
-    lenient = torch.is_deterministic_algorithms_warn_only_enabled()
-    fill = getattr(memory, FILL)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    setattr(memory, FILL, True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(strict, warn_only=lenient)
-        setattr(memory, FILL, fill)
-
-
-def _check_spread(device_map: Any, quantize: str | None, random_init: bool) -> None:
-    """Refuse what cannot be: an unknown quantisation, a package that is not there."""
-    if quantize is not None and quantize not in QUANTIZED:
-        raise SettingError(
-            f'quantize is one of {", ".join(QUANTIZED)}, not "{quantize}".'
-            f"{did_you_mean(str(quantize), QUANTIZED)}"
-        )
-    if quantize is None and device_map is None:
-        return
-    what = "quantize" if quantize is not None else "device_map"
-    if random_init:
-        raise SettingError(f"random weights are built on one device in full; leave {what} out")
-    needed = ["accelerate"] if quantize is None else ["accelerate", "bitsandbytes"]
-    absent = [package for package in needed if importlib.util.find_spec(package) is None]
-    if absent:
-        raise SettingError(
-            f"{what} needs the package {' and '.join(absent)}: pip install {' '.join(absent)}"
-        )
-
-
-def _spread(device_map: Any, quantize: str | None, place: Any, dtype: Any) -> dict[str, Any]:
-    """Return what tells transformers to spread or to quantise a model."""
-    if quantize is None:
-        return {} if device_map is None else {"device_map": device_map}
-    from transformers import BitsAndBytesConfig
-
-    how = (
-        BitsAndBytesConfig(load_in_8bit=True)
-        if quantize == "8bit"
-        else BitsAndBytesConfig(
-            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype
-        )
-    )
-    return {"device_map": device_map or {"": place}, "quantization_config": how}
 
 
 def _dtype(name: str) -> torch.dtype:

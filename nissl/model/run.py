@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from nissl.errors import ModelError
-from nissl.model.hooks import Enough
+from nissl.model.hooks import Enough, capture
 from nissl.model.recurrent import recurrent_modules
-from nissl.model.sites import torch_module
+from nissl.model.sites import find_sites, torch_module
 from nissl.model.trial import arguments_of, main_input, place_of, start_token
 from nissl.site import Site
 
-__all__ = ["offset", "run", "run_inputs"]
+__all__ = ["mixes_padding", "offset", "run", "run_inputs"]
 
 
 def run(model: Any, ids: Any, mask: Any) -> Any:
@@ -97,6 +97,39 @@ def run_inputs(model: Any, inputs: Mapping[str, Any]) -> Any:
     with contextlib.suppress(Enough):
         return module(**given)
     return None
+
+
+def mixes_padding(model: Any) -> bool:
+    """Whether values at real tokens depend on the padding after them; two short passes tell.
+
+    So it is where a layer takes no mask, as in FNet (Fourier transforms), ConvBERT (convolutions)
+    and Nyströmformer (landmarks): run such models on sentences of one length at a time.
+
+    Raises
+    ------
+    ModelError
+        The model's main input is not text, or it has no sites.
+    """
+    import torch
+
+    sites = find_sites(model, ["hidden"])
+    seen: list[list[Any]] = []
+    for length in (3, 8):
+        ids = torch.arange(length)[None] % 3 + 4
+        ids[:, 3:] = 0
+        with torch.inference_mode(), capture(model, sites, keep=_first_three) as values:
+            run(model, ids, (torch.arange(length) < 3).long()[None])
+            seen.append([values[site.name] for site in sites])
+    for a, b in zip(*seen, strict=True):
+        # Above roundings, and below what padding does that is mixed in.
+        loose = 1e-4 if a.dtype in (torch.float32, torch.float64) else 3e-2
+        if float((a - b).abs().max()) > loose * max(1.0, float(a.abs().max())):
+            return True
+    return False
+
+
+def _first_three(site: Site, tensor: Any) -> Any:
+    return tensor[0, offset(site) : offset(site) + 3].clone()
 
 
 def offset(site: Site) -> int:

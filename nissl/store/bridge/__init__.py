@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from nissl.store.activations import Activations
-from nissl.store.bridge.from_neurox import from_neurox
-from nissl.store.bridge.to_anndata import to_anndata, write_anndata
-from nissl.store.bridge.to_neurox import to_neurox, to_neurox_hdf5, to_neurox_json
-from nissl.store.bridge.to_numpy import to_numpy
-from nissl.store.bridge.to_xarray import to_xarray, write_xarray
+from nissl.store.bridge.anndata_out import to_anndata, write_anndata
+from nissl.store.bridge.neurox_in import from_neurox
+from nissl.store.bridge.neurox_out import to_neurox, to_neurox_hdf5, to_neurox_json
+from nissl.store.bridge.numpy_out import to_numpy
+from nissl.store.bridge.xarray_out import to_xarray, write_xarray
 
 __all__ = [
     "EXPORTS",

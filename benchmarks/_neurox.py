@@ -1,7 +1,7 @@
 """NeuroX 1.0.9 as a peer: extraction and loading, the way its documentation says.
 
 The functions here do what a NeuroX user does and nothing else, so that other benchmarks can time
-Nissl and NeuroX in one process. Run as a script, it compares the two on the same words.
+Nissl and NeuroX in one process.
 
 NeuroX pins libraries of 2021, so it is installed without its dependencies (:data:`INSTALL`); of
 those that are missing then, only its plots need seaborn and svgwrite. It runs on today's libraries
@@ -10,19 +10,13 @@ but for one name that numpy dropped.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import importlib
-import json
 import os
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
-
-from nissl.parallel import set_threads
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +26,6 @@ __all__ = ["NeuroXMissing", "extract", "load", "module"]
 INSTALL = "pip install --no-deps neurox==1.0.9 imbalanced-learn==0.14.2 sklearn-compat==0.1.6 h5py"
 Format = Literal["json", "hdf5"]
 FORMATS: tuple[Format, ...] = ("hdf5", "json")
-_Out = TypeVar("_Out")
 
 
 class NeuroXMissing(ImportError):
@@ -164,78 +157,3 @@ def _old_numpy() -> Iterator[None]:
         yield
     finally:
         del names["int"]
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="200 sentences of the treebank")
-    args = parser.parse_args()
-    set_threads(1)
-    try:
-        module("data.extraction.transformers_extractor")
-        module("interpretation.utils")
-    except NeuroXMissing as error:
-        print(f"not run: {error}")
-        return
-    import numpy as np
-    import polars as pl
-
-    from nissl import extract as nissl_extract
-    from nissl import known_models, load_corpus, load_model, read_corpus
-    from nissl.progress import set_quiet
-    from nissl.store import Activations
-
-    set_quiet(True)
-    corpus = load_corpus("nissl:treebank")
-    if args.quick:
-        corpus = corpus.sample_sentences(200, seed=0)
-    table = corpus.tokens.group_by("sentence", maintain_order=True).agg("form", "upos")
-    words, labels = table["form"].to_list(), table["upos"].to_list()
-    classes = np.unique(corpus.tokens["upos"].to_numpy(), return_inverse=True)[1]
-    # NeuroX sees words apart by one blank ("do n't ."), so here Nissl does, too.
-    spaced = read_corpus(pl.DataFrame({"tokens": words, "upos": labels}))
-    model = load_model("minilm")
-    (folder,) = (str(known.folder()) for known in known_models() if known.alias == "minilm")
-    # How many words the blanks change: the same words in the text as it was written. Warms up, too.
-    written = nissl_extract(corpus, model).matrix()
-
-    figures: dict[str, Any] = {"words": corpus.n_tokens, "sentences": corpus.n_sentences}
-    gaps: dict[str, np.ndarray] = {}
-    with tempfile.TemporaryDirectory() as work:
-        # Both load the model themselves and write files, as their users do.
-        acts = Path(work) / "acts"
-        figures["nissl_extract_cpu_s"], store = _cpu(
-            lambda: nissl_extract(spaced, load_model("minilm"), acts)
-        )
-        figures["nissl_load_cpu_s"], ours = _cpu(lambda: Activations.open(acts).matrix())
-        for fmt in FORMATS:
-            path = Path(work) / f"acts.{fmt}"
-            figures[f"{fmt}_extract_cpu_s"], _ = _cpu(partial(extract, words, folder, path, fmt))
-            figures[f"{fmt}_mb"] = round(path.stat().st_size / 1e6, 1)
-            figures[f"{fmt}_load_cpu_s"], (theirs, y) = _cpu(partial(load, path, labels))
-            if not np.array_equal(y, classes):
-                raise SystemExit("NeuroX read other labels than those it was given")
-            gaps[fmt] = np.abs(ours - theirs).reshape(len(ours), len(store.sites), -1)
-            figures[f"{fmt}_max_difference"] = float(f"{gaps[fmt].max():.2e}")
-    for step in ("extract", "load"):
-        for fmt in FORMATS:
-            ratio = figures[f"{fmt}_{step}_cpu_s"] / figures[f"nissl_{step}_cpu_s"]
-            figures[f"{fmt}_{step}_over_nissl"] = round(ratio, 1)
-    figures["words_moved_by_blanks"] = int((np.abs(written - ours).max(axis=1) > 1e-3).sum())
-    for fmt, gap in gaps.items():
-        listed = " ".join(f"{x:.1e}" for x in gap.max(axis=(0, 2)))
-        print(f"{fmt}: largest difference to Nissl, layer by layer: {listed}")
-        print(f"{fmt}: words that differ by more than 1e-3: {(gap.max(axis=(1, 2)) > 1e-3).sum()}")
-    for key, value in figures.items():
-        print(f"{key:24s} {value:,}")
-    print(json.dumps(figures))
-
-
-def _cpu(run: Callable[[], _Out]) -> tuple[float, _Out]:
-    began = time.process_time()
-    out = run()
-    return round(time.process_time() - began, 3), out
-
-
-if __name__ == "__main__":
-    main()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 
 from nissl.errors import StoreError
@@ -78,7 +79,9 @@ def write_anndata(acts: Activations, out: str | Path, sites: Sequence[str] | Non
         annotated = to_anndata(acts, sites)
         try:
             annotated.write_h5ad(path)
-        except (TypeError, ValueError) as error:
+        except OSError:
+            raise
+        except Exception as error:  # the library's errors have no family
             why = str(error).splitlines()[0][:200]
             raise StoreError(f"cannot be written as .h5ad ({why})", where=str(out)) from None
     return Path(out)
@@ -95,15 +98,23 @@ def _with_ids(acts: Activations) -> pl.DataFrame:
 
 
 def _frame(table: pl.DataFrame, index: list[str], categories: Sequence[str]) -> Any:
-    """Return a pandas table that ``.h5ad`` can hold: texts with nulls are categories there."""
+    """Return a pandas table that ``.h5ad`` can hold: texts with nulls are categories there.
+
+    Texts are Python objects: not every release of anndata knows the strings of pandas 3.
+    """
     pandas = need("pandas")
+    names = pandas.Index(index, dtype=object)
     columns: dict[str, Any] = {}
     for name in table.columns:
         column = table[name]
         if column.dtype == pl.String and (name in categories or column.null_count()):
-            columns[name] = pandas.Categorical(column.to_list())
+            known = pandas.Index(column.drop_nulls().unique().sort().to_list(), dtype=object)
+            values: Any = pandas.Categorical(column.to_list(), categories=known)
         elif column.dtype.is_integer() and column.null_count():
-            columns[name] = pandas.array(column.to_list(), dtype="Int64")
+            values = pandas.array(column.to_list(), dtype="Int64")
+        elif column.dtype == pl.String:
+            values = np.array(column.to_list(), dtype=object)
         else:
-            columns[name] = column.to_numpy() if column.dtype != pl.String else column.to_list()
-    return pandas.DataFrame(columns, index=pandas.Index(index, dtype=object))
+            values = column.to_numpy()
+        columns[name] = pandas.Series(values, index=names, dtype=values.dtype)
+    return pandas.DataFrame(columns, index=names)

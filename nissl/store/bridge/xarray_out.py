@@ -90,7 +90,9 @@ def write_xarray(acts: Activations, out: str | Path, sites: Sequence[str] | None
         array = to_xarray(acts, sites)
         try:
             array.to_netcdf(path, engine="h5netcdf")
-        except (TypeError, ValueError) as error:
+        except OSError:
+            raise
+        except Exception as error:  # the libraries' errors have no family
             why = str(error).splitlines()[0][:200]
             raise StoreError(f"cannot be written as netCDF ({why})", where=str(out)) from None
     return Path(out)
