@@ -106,8 +106,10 @@ class Task:
 
     @cached_property
     def layers(self) -> np.ndarray:
-        """Layer of each neuron, (d,)."""
-        return self.neurons["layer"].to_numpy()
+        """Number of each neuron's layer, (d,), from 0; a second stack's layers are its own."""
+        stack = self.neurons["site"].str.starts_with("decoder.").to_numpy()
+        pairs = np.stack([stack.astype(np.int64), self.neurons["layer"].to_numpy()])
+        return np.unique(pairs, axis=1, return_inverse=True)[1].reshape(-1)
 
     def part(self, name: str) -> Part:
         """Return the part called ``train``, ``dev`` or ``test``."""

@@ -22,7 +22,7 @@ def resolve_sites(model: Any, wanted: str | Site | Sequence[str | Site]) -> tupl
     Parameters
     ----------
     model
-        A :class:`~nissl.model.load.LoadedModel` or a torch module.
+        A :class:`~nissl.model.LoadedModel` or a torch module.
     wanted
         Each a site; a kind (``hidden``: of every stack); a stack (``decoder``: all its sites); the
         beginning of names up to a dot (``decoder.hidden``, ``state.cell``); a full name

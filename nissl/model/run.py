@@ -28,7 +28,7 @@ def run(model: Any, ids: Any, mask: Any) -> Any:
     Parameters
     ----------
     model
-        A :class:`~nissl.model.load.LoadedModel`; a Hugging Face module; or any module that takes
+        A :class:`~nissl.model.LoadedModel`; a Hugging Face module; or any module that takes
         ids first, or as ``input_ids``, and, where it has parameters so named, ``attention_mask``,
         ``mask`` (1 at tokens) or ``lengths``.
     ids, mask

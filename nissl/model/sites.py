@@ -17,7 +17,7 @@ KINDS = ("hidden", "mlp", "head", "state")
 
 
 def torch_module(model: Any) -> Any:
-    """Return the torch module of a :class:`~nissl.model.load.LoadedModel`, or the module given."""
+    """Return the torch module of a :class:`~nissl.model.LoadedModel`, or the module given."""
     return model.model if hasattr(model, "tokenizer") and hasattr(model, "model") else model
 
 
@@ -46,7 +46,7 @@ def find_sites(model: Any, kinds: Sequence[str] = ("hidden",)) -> tuple[Site, ..
     Parameters
     ----------
     model
-        A :class:`~nissl.model.load.LoadedModel` or a torch module.
+        A :class:`~nissl.model.LoadedModel` or a torch module.
     kinds
         Some of ``hidden``, ``mlp``, ``head``, ``state``.
 

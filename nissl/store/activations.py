@@ -29,24 +29,23 @@ class Activations:
     Attributes
     ----------
     path
-        Its folder. Opening reads the manifest and the two tables; activations are read when asked
-        for, and only the shards and sites that are needed.
+        Its folder. Opening reads the manifest and checks the files; tables and activations are read
+        when asked for, and only the shards and sites that are needed.
     manifest
         What made it: model, revision, corpus, sites, pooling, dtype, versions, what was left out.
-    tokens
-        One row a token: the corpus's token table; row i is row i of every matrix.
-    sentences
-        The corpus's sentence table.
     labels
         Names of the label columns.
+    keep
+        A temporary folder that must live as long as this object.
+    relabelled
+        The token table, where it is another than the folder's.
     """
 
     path: Path
     manifest: Mapping[str, Any]
-    tokens: pl.DataFrame
-    sentences: pl.DataFrame
     labels: tuple[str, ...]
-    keep: Any = None  # a temporary folder that must live as long as this object
+    keep: Any = None
+    relabelled: pl.DataFrame | None = None
 
     @classmethod
     def open(cls, path: str | Path) -> Activations:
@@ -61,19 +60,31 @@ class Activations:
         manifest = open_manifest(folder)
         for shard in manifest["shards"]:
             check_file(folder, shard["file"], shard["bytes"])
-        tokens, sentences = (_read_table(folder, name, manifest["tables"][name]) for name in TABLES)
+        tokens, _ = (_scan_table(folder, name, manifest["tables"][name]) for name in TABLES)
         labels = tuple(manifest["labels"])
-        if tokens.height != manifest["shards"][-1]["rows"][1] or not set(labels) <= set(
-            tokens.columns
+        height = tokens.select(pl.len()).collect().item()
+        if height != manifest["shards"][-1]["rows"][1] or not set(labels) <= set(
+            tokens.collect_schema().names()
         ):
             raise StoreError(
                 "tokens.parquet does not belong to the manifest; run nissl store repair on its "
                 "folder",
                 where=str(path),
             )
-        return cls(
-            path=folder, manifest=manifest, tokens=tokens, sentences=sentences, labels=labels
-        )
+        return cls(path=folder, manifest=manifest, labels=labels)
+
+    @cached_property
+    def tokens(self) -> pl.DataFrame:
+        """One row a token: the corpus's token table; row i is row i of every matrix."""
+        return self._table("tokens.parquet") if self.relabelled is None else self.relabelled
+
+    @cached_property
+    def sentences(self) -> pl.DataFrame:
+        """The corpus's sentence table."""
+        return self._table("sentences.parquet")
+
+    def _table(self, name: str) -> pl.DataFrame:
+        return _scan_table(self.path, name, self.manifest["tables"][name]).collect()
 
     @cached_property
     def sites(self) -> tuple[Site, ...]:
@@ -103,7 +114,7 @@ class Activations:
     @property
     def n_tokens(self) -> int:
         """Number of tokens (rows)."""
-        return self.tokens.height
+        return int(self.manifest["shards"][-1]["rows"][1])
 
     @property
     def n_neurons(self) -> int:
@@ -132,7 +143,7 @@ class Activations:
         if len(column) != self.n_tokens:
             raise LabelError(f'label "{name}" has {len(column)} values for {self.n_tokens} tokens')
         labels = self.labels if name in self.labels else (*self.labels, name)
-        return dataclasses.replace(self, tokens=self.tokens.with_columns(column), labels=labels)
+        return dataclasses.replace(self, relabelled=self.tokens.with_columns(column), labels=labels)
 
     def __getitem__(self, site: str) -> np.ndarray:
         """Return all tokens of one site, float32 (n_tokens, width)."""
@@ -286,8 +297,8 @@ def _positions(given: Any, total: int, what: str) -> np.ndarray:
     return values
 
 
-def _read_table(folder: Path, name: str, entry: Mapping[str, Any]) -> pl.DataFrame:
-    """Read a table whose bytes are those that were written: a Parquet reader trusts its input.
+def _scan_table(folder: Path, name: str, entry: Mapping[str, Any]) -> pl.LazyFrame:
+    """Open a table whose bytes are those that were written: a Parquet reader trusts its input.
 
     Its panics, which are no ordinary exceptions, come out as any other damage.
     """
@@ -299,7 +310,9 @@ def _read_table(folder: Path, name: str, entry: Mapping[str, Any]) -> pl.DataFra
                 "is damaged (its checksum differs); run nissl store repair on its folder",
                 where=str(path),
             )
-        return pl.read_parquet(path)
+        table = pl.scan_parquet(path)
+        table.collect_schema()
+        return table
     except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         first = (str(error).splitlines() or ["?"])[0]
         raise StoreError(
