@@ -170,13 +170,19 @@ def _windows(item: Item, special: np.ndarray, limit: int, sentence: Sentence) ->
     ]
 
 
-def batches(items: list[Item], batch_tokens: int) -> list[list[Item]]:
-    """Sort by length (longest first, ties by order) and cut by padded size."""
+def batches(
+    items: list[Item], batch_tokens: int, *, equal_lengths: bool = False
+) -> list[list[Item]]:
+    """Sort by length (longest first, ties by order) and cut by padded size.
+
+    With ``equal_lengths`` nothing is padded: every item of a batch has the same length.
+    """
     order = sorted(range(len(items)), key=lambda i: (-len(items[i]), i))
     cut: list[list[Item]] = []
     for i in order:
         longest = len(cut[-1][0]) if cut else 0
-        if not cut or (len(cut[-1]) + 1) * longest > batch_tokens:
+        full = (len(cut[-1]) + 1) * longest > batch_tokens if cut else True
+        if full or (equal_lengths and len(items[i]) != longest):
             cut.append([])
         cut[-1].append(items[i])
     return cut

@@ -173,7 +173,9 @@ def run_tasks(
 def _round(fn: Callable[[_Item], _Out], items: Sequence[_Item], workers: int | None) -> list[_Out]:
     from joblib import Parallel, delayed
 
-    found = Parallel(n_jobs=workers, batch_size=1)(delayed(_guarded)(fn, item) for item in items)
+    found = Parallel(n_jobs=workers, batch_size=cast("Any", 1))(
+        delayed(_guarded)(fn, item) for item in items
+    )
     results: list[_Out] = []
     for value, error in cast("list[tuple[Any, BaseException | None]]", found):
         if error is not None:
@@ -257,7 +259,7 @@ def _dask(jobs: int | None, address: str | None) -> Iterator[None]:
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address=cast("Any", None),
         )
         with cluster, Client(cluster):
             yield
@@ -286,8 +288,9 @@ def _ray(jobs: int | None, address: str | None) -> Iterator[None]:
         here: dict[str, Any] = {"num_cpus": jobs or available_cpus(), "include_dashboard": False}
         if address is None:
             here["_node_ip_address"] = "127.0.0.1"
+        given: dict[str, Any] = {"address": address} if address else here
         try:
-            ray.init(**({"address": address} if address else here), log_to_driver=False)
+            ray.init(log_to_driver=False, **given)  # pyright: ignore[reportArgumentType]
         except (ConnectionError, ValueError) as error:
             raise EngineError(
                 f"no Ray cluster answers at {address} ({error}); start one with ray start --head"

@@ -569,6 +569,11 @@ TWO = [[0.0, 0.0]] * 4
         ({"dtype": "float23"}, SettingError, 'not "float23".*Did you mean "float32"'),
         ({"sites": [hidden((2,))[0]] * 2}, SettingError, "site hidden.0 is given twice"),
         ({"sites": []}, SettingError, "there is no site"),
+        (
+            {"sites": [Site("module", 0, "a\n", "output", 1)]},
+            SettingError,
+            r"a site cannot be named 'module.a\\n'",
+        ),
         ({"labels": ["tags"]}, LabelError, 'label "tags" is no column.*Did you mean "tag"'),
         ({"about": {"shards": []}}, SettingError, 'about may not have "shards"'),
         ({"about": {"format": 1}}, SettingError, 'about may not have "format"'),

@@ -5,6 +5,7 @@ shrinks, and the cases cost no more than the reading does. Besides other excepti
 when it makes room for what a file only claims to hold.
 """
 
+# ruff: noqa: PT017
 from __future__ import annotations
 
 import contextlib
@@ -28,6 +29,8 @@ from nissl.store.tensors import DTYPES, header_of, load_json, open_shard, parse_
 BLOCK = 200
 ROOM = 32 << 20
 """No case may hold so many bytes; the stores are of a few kilobytes."""
+WATCHED = 8
+"""Memory is watched in one block of so many: it makes everything five times slower."""
 
 INTERESTING = [0, 1, -1, 2, 3, 8, 9, 255, 2**31 - 1, 2**31, 2**32, 2**61, 2**62, 2**63, 2**64]
 INTERESTING += [-(2**31), -(2**63), 10**25, 0.0, -0.0, 0.5, 1e308, float("nan"), float("inf")]
@@ -57,25 +60,39 @@ def fuzz(examples):
         def block(seed):
             nonlocal count
             rng = np.random.default_rng(seed)
-            for i in range(BLOCK):
-                tracemalloc.reset_peak()
-                try:
-                    case(rng)
-                except BaseException:
-                    note(f"case {i} of the seed's block")
-                    raise
-                assert tracemalloc.get_traced_memory()[1] < ROOM, f"case {i}: too much memory"
-                count += 1
+            with watched(seed % WATCHED == 0) as peak:
+                for i in range(BLOCK):
+                    try:
+                        case(rng)
+                        assert peak() < ROOM, "too much memory"
+                    except BaseException:
+                        note(f"case {i} of the seed's block")
+                        raise
+                    count += 1
 
-        # One frame a block: where it was made matters less than how much.
-        tracemalloc.start(1)
-        try:
-            block()
-        finally:
-            tracemalloc.stop()
+        block()
         return count
 
     return run
+
+
+@contextlib.contextmanager
+def watched(really):
+    """Yield a function that tells the most memory that was held since it was last called."""
+    if not really:
+        yield lambda: 0
+        return
+
+    def peak():
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.reset_peak()
+        return most
+
+    tracemalloc.start(1)
+    try:
+        yield peak
+    finally:
+        tracemalloc.stop()
 
 
 def pick(rng, options):
@@ -114,52 +131,45 @@ def mutate_bytes(rng, raw):
 
 def mutate_json(rng, value):
     """Change a few places of a JSON value; the value itself is kept."""
-    value = json.loads(json.dumps(value))
+    root = {"": copied(value)}
     for _ in range(int(rng.integers(1, 4))):
-        holders = [({"": value}, "")]
-        for holder, key in holders:  # grows while it is read: every place, breadth first
+        places = [(root, key) for key in root]
+        for holder, key in places:  # grows while it is read: every place, breadth first
             inner = holder[key]
-            if isinstance(inner, dict):
-                holders += [(inner, k) for k in inner]
-            elif isinstance(inner, list):
-                holders += [(inner, k) for k in range(len(inner))]
-        holder, key = pick(rng, holders)
-        how = int(rng.integers(10))
+            if isinstance(inner, dict | list):
+                places += [
+                    (inner, k) for k in (inner if isinstance(inner, dict) else range(len(inner)))
+                ]
+        if not places:
+            return None
+        holder, key = pick(rng, places)
         old = holder[key]
-        if how <= 2:
-            holder[key] = pick(rng, INTERESTING)
-        elif how == 3 and isinstance(old, int | float):
-            holder[key] = old + pick(rng, [-1, 1, 2**31, -(2**40), 0.5])
-        elif how == 4:
-            holder[key] = pick(rng, holders)[0]
-            with contextlib.suppress(ValueError):  # it may hold itself now
-                json.dumps(holder[key])
-                holder[key] = json.loads(json.dumps(holder[key]))
-                continue
-            holder[key] = old
-        elif how == 5:
+        how = int(rng.integers(10))
+        if how == 0 and isinstance(holder, dict):
+            name = pick(rng, [f"{key}x", "", "\ud800", str(key)[:-1], "width", "rows", "shape"])
+            holder[name] = holder.pop(key)
+        elif how == 1:
             del holder[key]
-        elif how == 6 and isinstance(holder, dict):
-            holder[pick(rng, [f"{key}x", "", "\ud800", key[:-1], "width", "rows"])] = holder.pop(
-                key
-            )
-        elif how == 7:
-            holder[key] = [old] * int(rng.integers(4))
-        elif how == 8:
-            for _ in range(pick(rng, [1, 5, 200, 600])):
+        elif how == 2:
+            other, where = pick(rng, places)
+            holder[key] = copied(other[where])
+        elif how == 3:
+            holder[key] = [copied(old) for _ in range(int(rng.integers(4)))]
+        elif how == 4:
+            for _ in range(pick(rng, [1, 5, 200, 400])):
                 old = [old]
             holder[key] = old
-        else:
+        elif how == 5:
             holder[key] = {str(old)[:50]: old}
-        if not isinstance(value, dict | list) or not value:
-            break
-        if (
-            holder.get("", value) is not value
-            if isinstance(holder, dict) and "" in holder
-            else False
-        ):
-            value = holder[""]
-    return value
+        elif how <= 7 and isinstance(old, int | float):
+            holder[key] = old + pick(rng, [-1, 1, 2**31, -(2**40), 0.5])
+        else:
+            holder[key] = copied(pick(rng, INTERESTING))
+    return root.get("")
+
+
+def copied(value):
+    return json.loads(json.dumps(value))
 
 
 HEAD = header_of({"hidden.0": 2, "hidden.1": 3}, 4, "float32", {"layout": "neuron,token"})
@@ -221,9 +231,9 @@ def test_any_head_is_read_or_a_value_error():
             check_entries(entries, head, total)
             accepted += 1
 
-    assert fuzz(300)(case) >= 60_000
+    assert fuzz(400)(case) >= 80_000
     # Cases that get to the end keep the others honest.
-    assert accepted > 3000
+    assert accepted > 2000
 
 
 @pytest.fixture(scope="module")
@@ -298,15 +308,17 @@ def test_any_shard_is_read_or_a_store_error(stores):
 
     with contextlib.ExitStack() as undo:
         raws = {s.path: undo.enter_context(restored(s.path / shard_name(0))) for s in stores}
-        assert fuzz(100)(case) >= 20_000
-    assert read > 2000
-    assert both > 2000
+        assert fuzz(75)(case) >= 15_000
+    assert read > 800
+    assert both > 800
 
 
 def use(folder):
     """Open a store and do with it what readers do."""
     store = Activations.open(folder)
     repr(store)
+    assert store.tokens.height == store.n_tokens
+    assert store.sentences.height == 1
     assert store.neurons.height == store.n_neurons
     store.matrix(rows=[0], neurons=[0])
     assert store.matrix().shape == (store.n_tokens, store.n_neurons)
@@ -344,8 +356,8 @@ def test_any_manifest_is_read_or_a_store_error(stores):
     path = folder / "manifest.json"
     with restored(path) as whole:
         manifest = json.loads(whole)
-        assert fuzz(125)(case) >= 25_000
-    assert opened > 1000
+        assert fuzz(75)(case) >= 15_000
+    assert opened > 200
 
 
 def test_any_store_is_verified(stores, tmp_path):
@@ -364,14 +376,14 @@ def test_any_store_is_verified(stores, tmp_path):
                 found = {fault.file for fault in verify_store(folder)}
             except StoreError as error:
                 assert name == "manifest.json"
-                assert "has store format" in error.message  # noqa: PT017
+                assert "has store format" in error.message
                 return
         if found != {name}:
             assert found == set()
             # The same bytes, or JSON that says the same.
             assert raw == whole or load_json(raw) == load_json(whole)
 
-    assert fuzz(20)(case) >= 4000
+    assert fuzz(10)(case) >= 2000
 
 
 def test_any_table_with_a_right_checksum_is_read_or_a_store_error(stores, tmp_path):
@@ -394,10 +406,10 @@ def test_any_table_with_a_right_checksum_is_read_or_a_store_error(stores, tmp_pa
             use(folder)
         except StoreError:
             refused += 1
-            assert "tokens.parquet" in {fault.file for fault in verify_store(folder)}
+        assert {fault.file for fault in verify_store(folder)} <= {"tokens.parquet"}
 
-    assert fuzz(10)(case) >= 2000
-    assert refused > 1000
+    assert fuzz(5)(case) >= 1000
+    assert refused > 500
 
 
 ANY_JSON = st.recursive(
@@ -425,7 +437,7 @@ def test_any_json_for_a_head_is_read_or_a_value_error(value, body):
     try:
         entries = parse_header(head, len(head) + body)
     except ValueError as error:
-        assert type(error) is ValueError  # noqa: PT017
+        assert type(error) is ValueError
     else:
         check_entries(entries, head, len(head) + body)
 
@@ -437,7 +449,7 @@ def test_any_bytes_for_a_head_are_read_or_a_value_error(raw, total):
         try:
             entries = parse_header(head, total)
         except ValueError as error:
-            assert type(error) is ValueError  # noqa: PT017
+            assert type(error) is ValueError
         else:
             check_entries(entries, head, total)
 

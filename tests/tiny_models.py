@@ -86,7 +86,8 @@ def corpus(sentences: tuple[str, ...] = SENTENCES, name: str = "tiny") -> Corpus
 
 def tokenizer(kind: str) -> Any:
     """Train a tokenizer of the kind's family on a few sentences."""
-    kind = FAMILY.get(kind, kind)
+    # transformers cuts text for Qwen2 in its own way, byte by byte, whatever the file says.
+    kind = "gpt2" if kind == "qwen2" else FAMILY.get(kind, kind)
     text = list(SENTENCES) * 3
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
     if kind in ("bert", "distilbert"):
@@ -342,7 +343,7 @@ def config(kind: str, vocabulary: int) -> Any:
         d_kv=WIDTH // HEADS,
         d_ff=MLP,
         feed_forward_proj="gated-gelu",
-        initializer_factor=2.0,
+        initializer_factor=1.0,
     )
 
 

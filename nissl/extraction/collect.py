@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from nissl.corpus import Sentence
 from nissl.errors import ModelError
 from nissl.inputs import Item, batches
-from nissl.model import LoadedModel, Site, capture, offset, run
+from nissl.model import LoadedModel, Site, capture, mixes_padding, offset, run
 from nissl.store.tensors import DTYPES
 
 __all__ = ["Buffers"]
+
+_MIXES: WeakKeyDictionary[LoadedModel, bool] = WeakKeyDictionary()
 
 
 class Buffers:
@@ -39,6 +42,7 @@ class Buffers:
         self.sites = tuple(sites)
         self.dtype = dtype
         self.budget: int | None = None
+        self._equal_lengths = _mixes(loaded)
         self._torch_dtype = getattr(torch, dtype)
         self._pinned = loaded.device.startswith("cuda")
         self._seen: dict[str, Any] = {}
@@ -137,7 +141,7 @@ class Buffers:
                 target.index_copy_(0, pool.rows, words.to(target.device, target.dtype))
 
         budget = min(batch_tokens, self.budget or batch_tokens)
-        left = deque(batches(items, budget))
+        left = deque(batches(items, budget, equal_lengths=self._equal_lengths))
         with torch.inference_mode(), capture(self.loaded.model, self.sites, keep=keep, stop=True):
             while left:
                 batch = left.popleft()
@@ -153,7 +157,8 @@ class Buffers:
                     # Half of what did not fit, from now on: memory will not have grown later.
                     budget = max(1, len(batch) * len(batch[0]) // 2)
                     self.budget = budget
-                    left = deque(batches([*batch, *(i for b in left for i in b)], budget))
+                    rest = [*batch, *(item for more in left for item in more)]
+                    left = deque(batches(rest, budget, equal_lengths=self._equal_lengths))
                     continue
                 place[pool.rows.numpy()] = np.arange(done, done + pool.n_words)
                 done += pool.n_words
@@ -229,6 +234,16 @@ class _Pooler:
             total.index_add_(0, owner, flat.index_select(0, index).to(torch.float32))
             return total / sizes[:, None]
         return flat.index_select(0, index)
+
+
+def _mixes(loaded: LoadedModel) -> bool:
+    """Whether padding would change values, or it cannot be told: then nothing is padded."""
+    if loaded not in _MIXES:
+        try:
+            _MIXES[loaded] = mixes_padding(loaded)
+        except ModelError:
+            _MIXES[loaded] = True
+    return _MIXES[loaded]
 
 
 def _out_of_memory(error: BaseException) -> bool:

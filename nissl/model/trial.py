@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from nissl.errors import ModelError
 
@@ -21,6 +22,8 @@ __all__ = [
 BATCH, LENGTH, DECODER_LENGTH = 2, 3, 5
 """All different, so that an axis is known by its size."""
 SAMPLES, FRAMES = 4000, 64
+
+_ARGUMENTS: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()
 
 
 def trial(module: Any) -> None:
@@ -56,8 +59,14 @@ def main_input(module: Any) -> str:
 
 
 def arguments_of(module: Any) -> dict[str, Any]:
-    """Return the parameters of a module's forward pass by name."""
-    return dict(inspect.signature(module.forward).parameters)
+    """Return the parameters of a module's forward pass by name; looked up once a function."""
+    forward = module.forward
+    function = getattr(forward, "__func__", None)
+    if function is None:
+        return dict(inspect.signature(forward).parameters)
+    if function not in _ARGUMENTS:
+        _ARGUMENTS[function] = dict(inspect.signature(forward).parameters)
+    return _ARGUMENTS[function]
 
 
 def start_token(config: Any) -> int:

@@ -62,7 +62,8 @@ class Activations:
             check_file(folder, shard["file"], shard["bytes"])
         tokens, _ = (_scan_table(folder, name, manifest["tables"][name]) for name in TABLES)
         labels = tuple(manifest["labels"])
-        height = tokens.select(pl.len()).collect().item()
+        with _parquet(folder / "tokens.parquet"):
+            height = tokens.select(pl.len()).collect().item()
         if height != manifest["shards"][-1]["rows"][1] or not set(labels) <= set(
             tokens.collect_schema().names()
         ):
@@ -76,7 +77,16 @@ class Activations:
     @cached_property
     def tokens(self) -> pl.DataFrame:
         """One row a token: the corpus's token table; row i is row i of every matrix."""
-        return self._table("tokens.parquet") if self.relabelled is None else self.relabelled
+        if self.relabelled is not None:
+            return self.relabelled
+        table = self._table("tokens.parquet")
+        if table.height != self.n_tokens:
+            raise StoreError(
+                f"has {table.height} rows, the shards {self.n_tokens}; run nissl store repair on "
+                "its folder",
+                where=str(self.path / "tokens.parquet"),
+            )
+        return table
 
     @cached_property
     def sentences(self) -> pl.DataFrame:
@@ -84,7 +94,9 @@ class Activations:
         return self._table("sentences.parquet")
 
     def _table(self, name: str) -> pl.DataFrame:
-        return _scan_table(self.path, name, self.manifest["tables"][name]).collect()
+        table = _scan_table(self.path, name, self.manifest["tables"][name])
+        with _parquet(self.path / name):
+            return table.collect()
 
     @cached_property
     def sites(self) -> tuple[Site, ...]:
@@ -298,13 +310,10 @@ def _positions(given: Any, total: int, what: str) -> np.ndarray:
 
 
 def _scan_table(folder: Path, name: str, entry: Mapping[str, Any]) -> pl.LazyFrame:
-    """Open a table whose bytes are those that were written: a Parquet reader trusts its input.
-
-    Its panics, which are no ordinary exceptions, come out as any other damage.
-    """
+    """Open a table whose bytes are those that were written: a Parquet reader trusts its input."""
     check_file(folder, name, entry["bytes"])
     path = folder / name
-    try:
+    with _parquet(path):
         if checksum_of(path) != entry["checksum"]:
             raise StoreError(
                 "is damaged (its checksum differs); run nissl store repair on its folder",
@@ -313,6 +322,13 @@ def _scan_table(folder: Path, name: str, entry: Mapping[str, Any]) -> pl.LazyFra
         table = pl.scan_parquet(path)
         table.collect_schema()
         return table
+
+
+@contextlib.contextmanager
+def _parquet(path: Path) -> Iterator[None]:
+    """Say of any error, and of the reader's panics, that the table is damaged."""
+    try:
+        yield
     except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         first = (str(error).splitlines() or ["?"])[0]
         raise StoreError(

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -177,10 +178,18 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_table(path: Path, table: pl.DataFrame) -> dict[str, Any]:
     """Write a table as Parquet, atomically; return its checksum and size."""
+    from polars.exceptions import PolarsError
+
     with _publishing(path) as file:
-        with os.fdopen(os.dup(file), "wb") as stream:
-            # Parts of a size: a long table is not held a second time, encoded.
-            table.write_parquet(stream, row_group_size=32_768)
+        try:
+            with os.fdopen(os.dup(file), "wb") as stream:
+                # Parts of a size: a long table is not held a second time, encoded.
+                table.write_parquet(stream, row_group_size=32_768)
+        except PolarsError as error:
+            # It keeps of the system's error only the text.
+            if found := re.search(r"\(os error (\d+)\)", str(error)):
+                raise OSError(int(found[1]), os.strerror(int(found[1]))) from None
+            raise
         size = os.fstat(file).st_size
     return {"checksum": checksum_of(path), "bytes": size}
 

@@ -161,6 +161,8 @@ def _check(path: Path, manifest: dict[str, Any]) -> None:
     if manifest["dtype"] not in DTYPES:
         raise _damaged(path, f"dtype: {manifest['dtype'][:40]!r} is none of {', '.join(DTYPES)}")
     names = [site.name for site in sites_of(manifest)]
+    if strange := next((name for name in names if not name.isprintable()), None):
+        raise _damaged(path, f"sites: {_plain(strange)} cannot be a name")
     if len(set(names)) < len(names):
         raise _damaged(path, "sites: one is named twice")
     if set(manifest["tables"]) != set(TABLES):

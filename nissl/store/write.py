@@ -148,6 +148,8 @@ def _fields(
     if not count or max(count.values()) > 1:
         name = next((name for name, n in count.items() if n > 1), None)
         raise SettingError(f"site {name} is given twice" if name else "there is no site")
+    if strange := next((name for name in count if not name.isprintable()), None):
+        raise SettingError(f"a site cannot be named {strange!r}")
     own: dict[str, Any] = {
         "model": model,
         "sites": [asdict(site) for site in sites],
