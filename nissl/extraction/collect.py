@@ -43,6 +43,7 @@ class Buffers:
         self.dtype = dtype
         self.budget: int | None = None
         self._equal_lengths = _mixes(loaded)
+        self._pad = _padding_id(loaded)
         self._torch_dtype = getattr(torch, dtype)
         self._pinned = loaded.device.startswith("cuda")
         self._seen: dict[str, Any] = {}
@@ -171,9 +172,8 @@ class Buffers:
         """Run one batch; False when the device has too little memory for it."""
         import torch
 
-        pad = self.loaded.tokenizer.pad_token_id
         longest = max(len(item) for item in batch)
-        ids = np.full((len(batch), longest), 0 if pad is None else int(pad), dtype=np.int64)
+        ids = np.full((len(batch), longest), self._pad, dtype=np.int64)
         mask = np.zeros((len(batch), longest), dtype=np.int64)
         for b, item in enumerate(batch):
             ids[b, : len(item)] = item.ids
@@ -234,6 +234,20 @@ class _Pooler:
             total.index_add_(0, owner, flat.index_select(0, index).to(torch.float32))
             return total / sizes[:, None]
         return flat.index_select(0, index)
+
+
+def _padding_id(loaded: LoadedModel) -> int:
+    """Return what fills short rows: the model's own choice, for RoBERTa counts positions by it.
+
+    A tokenizer can name one that the model has no embedding for.
+    """
+    config = getattr(loaded.model, "config", None)
+    table = getattr(loaded.model, "get_input_embeddings", lambda: None)()
+    size = getattr(table, "num_embeddings", None)
+    for given in (getattr(config, "pad_token_id", None), loaded.tokenizer.pad_token_id):
+        if isinstance(given, int) and 0 <= given and (size is None or given < size):
+            return given
+    return 0
 
 
 def _mixes(loaded: LoadedModel) -> bool:
