@@ -37,11 +37,11 @@ if TYPE_CHECKING:
         share_sets,
         show_neuron,
     )
-    from nissl.model import LoadedModel, find_sites, known_models, load_model
+    from nissl.model import LoadedModel, find_sites, known_models, load_model, wrap_model
     from nissl.parallel import set_threads
     from nissl.report import write_report
     from nissl.results import Result, load_result
-    from nissl.store import Activations
+    from nissl.store import Activations, merge_stores, verify_store
     from nissl.study import StudyConfig, load_config, load_study, make_config, run_study
     from nissl.study.corpora import load_corpus
 
@@ -72,11 +72,11 @@ _HOME = {
         "share_sets",
         "show_neuron",
     ),
-    "nissl.model": ("LoadedModel", "find_sites", "known_models", "load_model"),
+    "nissl.model": ("LoadedModel", "find_sites", "known_models", "load_model", "wrap_model"),
     "nissl.parallel": ("set_threads",),
     "nissl.report": ("write_report",),
     "nissl.results": ("Result", "load_result"),
-    "nissl.store": ("Activations",),
+    "nissl.store": ("Activations", "merge_stores", "verify_store"),
     "nissl.study": ("StudyConfig", "load_config", "load_study", "make_config", "run_study"),
     "nissl.study.corpora": ("load_corpus",),
 }
@@ -109,6 +109,7 @@ __all__ = [
     "localise",
     "make_config",
     "make_task",
+    "merge_stores",
     "minimal_set",
     "rank",
     "rank_lca",
@@ -123,6 +124,8 @@ __all__ = [
     "share_properties",
     "share_sets",
     "show_neuron",
+    "verify_store",
+    "wrap_model",
     "write_report",
 ]
 
