@@ -24,8 +24,9 @@ from typing import Any, TypeVar
 from nissl.parallel import set_threads
 
 _Out = TypeVar("_Out")
-SHORT = "hidden.0,hidden.1"
-"""Sites of the quick memory runs: the pass ends after the first block."""
+SIZES = (10_000, 50_000, 200_000)
+QUICK = "hidden.0"
+"""Site of the quick memory runs: the pass ends before the first block."""
 
 
 def main() -> None:
@@ -45,17 +46,16 @@ def main() -> None:
     set_quiet(True)
     corpus = load_corpus(args.corpus)
     if args.quick:
-        corpus = corpus.sample_sentences(min(240, corpus.n_sentences), seed=0)
+        corpus = corpus.sample_sentences(min(150, corpus.n_sentences), seed=0)
     model = load_model(args.model)
     figures: dict[str, Any] = {"model": model.name, "words": corpus.n_tokens}
     figures |= against_forward(corpus, model, rounds=3)
     figures |= against_neurox(corpus, args.model)
-    sizes = (5_000, 25_000, 100_000) if args.quick else (10_000, 50_000, 200_000)
-    for words in sizes:
-        found = in_process(args, words, SHORT if args.quick else "hidden")
+    for words in SIZES:
+        found = in_process(args, words, QUICK if args.quick else "hidden")
         figures[f"peak_mb_{words // 1000}k"] = found["peak_mb"]
         figures[f"extra_mb_{words // 1000}k"] = found["extra_mb"]
-    first, last = (figures[f"extra_mb_{words // 1000}k"] for words in (sizes[0], sizes[-1]))
+    first, last = (figures[f"extra_mb_{words // 1000}k"] for words in (SIZES[0], SIZES[-1]))
     figures["memory_growth_mb"] = round(last - first, 1)
     for key, value in figures.items():
         print(f"{key:24s} {value:,}" if not isinstance(value, str) else f"{key:24s} {value}")

@@ -17,6 +17,7 @@ from nissl.errors import StoreError
 from nissl.store import Activations, Fault, verify_store
 from nissl.store.files import checksum_of, finished, shard_name, write_json, write_shard
 from nissl.store.manifest import write_manifest
+from nissl.store.tensors import parse_header
 
 BOUNDS = (0, 4, 8, 9)
 WIDTHS = (2, 3)
@@ -435,6 +436,18 @@ def test_a_manifest_nested_deep_is_read_or_refused(store, depth):
             assert blamed(store) == {name}
 
 
+def test_a_manifest_too_deep_for_its_checksum_is_refused(store, monkeypatch):
+    """Versions of Python differ in which of the two gives up first."""
+
+    def deep(*_):
+        raise RecursionError
+
+    monkeypatch.setattr("nissl.store.manifest.digest_of", deep)
+    with pytest.raises(StoreError, match=r"manifest.json: is damaged \(nested too deep\)"):
+        Activations.open(store)
+    assert blamed(store) == {"manifest.json"}
+
+
 @pytest.mark.parametrize("size", [5000, 10**6])
 def test_a_number_of_many_digits_is_refused(store, size):
     for name in ("manifest.json", "plan.json", MARKS[0]):
@@ -456,6 +469,8 @@ def test_a_number_of_many_digits_is_refused(store, size):
         ({"layer": -1}, "layer"),
         ({"layer": 1}, "one is named twice"),
         ({"kind": ""}, "kind"),
+        ({"part": "\ud800"}, "cannot be a name"),
+        ({"stack": "\x1b[2J"}, "cannot be a name"),
         ({"stack": None}, "stack"),
     ],
 )
@@ -577,6 +592,8 @@ HEADS = {
     "overlap": lambda h: {**h, "hidden.1": {**h["hidden.1"], "data_offsets": [16, 64]}},
     "overlap whole": lambda h: {**h, "hidden.1": {**h["hidden.1"], "data_offsets": [0, 48]}},
     "hole": lambda h: {**h, "hidden.1": {**h["hidden.1"], "data_offsets": [36, 84]}},
+    "end too early": lambda h: {**h, "hidden.1": {**h["hidden.1"], "data_offsets": [32, 76]}},
+    "end too late": lambda h: one(h, data_offsets=[0, 36]),
     "from the middle": lambda h: one(h, data_offsets=[4, 36]),
     "backwards": lambda h: one(h, data_offsets=[32, 0]),
     "negative": lambda h: one(h, data_offsets=[-32, 0]),
@@ -641,6 +658,13 @@ def test_a_head_of_another_length_is_found_and_refused(store, length):
     forge(store, length.to_bytes(8, "little") + raw[8:])
     assert blamed(store) == {SHARDS[0]}
     assert refused(store)
+
+
+@pytest.mark.parametrize("length", [10**8 + 8, 2**40])
+def test_a_head_longer_than_any_is_refused_before_it_is_read(length):
+    """Even where the file is as long."""
+    with pytest.raises(ValueError, match=r"its head would take 1[\d,]+ bytes of 4,"):
+        parse_header(length.to_bytes(8, "little") + b"{}", 2**42)
 
 
 @pytest.mark.parametrize("size", range(8))

@@ -40,7 +40,9 @@ def extract(
     dev_share: DevShare = None,
     site: Sites = None,
     pooling: Literal["last", "first", "mean"] = "last",
-    batch_tokens: Annotated[int, Parameter(help="Subwords a batch, padding included.")] = 512,
+    batch_tokens: Annotated[
+        int | None, Parameter(help="Subwords a batch, padding included [CPU: 512, GPU: 16384].")
+    ] = None,
     on_long: Literal["error", "window"] = "error",
     dtype: Annotated[str, Parameter(help="auto, float32, float16 or bfloat16.")] = "auto",
     store_dtype: Annotated[

@@ -134,6 +134,12 @@ class Buffers:
         # Words are picked while the model runs, so that only they are held, and so that a block
         # that changes its input in place cannot change what was seen before it.
         def keep(site: Site, tensor: Any) -> None:
+            if tensor.dim() != 3 or tensor.shape[:2] != pool.shape(shifts[site.name]):
+                raise ModelError(
+                    f"site {site.name} has shape {tuple(tensor.shape)} in a pass of "
+                    f"{' × '.join(map(str, pool.shape()))} tokens, not a row for each; name "
+                    "another module"
+                )
             words = pool(tensor, shifts[site.name])
             target = targets[site.name]
             if self._pinned:
@@ -214,6 +220,11 @@ class _Pooler:
             self._at = np.concatenate([item.pieces[item.bounds[:-1]] for item in batch])
         self._line = np.repeat(np.arange(len(batch)), counts)
         self._index: dict[tuple[int, int], Any] = {}
+        self._shape = (len(batch), max(len(item) for item in batch))
+
+    def shape(self, shift: int = 0) -> tuple[int, int]:
+        """Return batch and length of what a site gives that is so many positions late."""
+        return self._shape[0], self._shape[1] + shift
 
     def __call__(self, tensor: Any, shift: int) -> Any:
         """Return the words' values; position i of the text is at i + shift."""
@@ -245,7 +256,7 @@ def _padding_id(loaded: LoadedModel) -> int:
     table = getattr(loaded.model, "get_input_embeddings", lambda: None)()
     size = getattr(table, "num_embeddings", None)
     for given in (getattr(config, "pad_token_id", None), loaded.tokenizer.pad_token_id):
-        if isinstance(given, int) and 0 <= given and (size is None or given < size):
+        if isinstance(given, int) and given >= 0 and (size is None or given < size):
             return given
     return 0
 

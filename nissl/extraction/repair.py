@@ -13,7 +13,7 @@ import polars as pl
 from nissl.corpus import Corpus
 from nissl.errors import StoreError
 from nissl.extraction.finish import about_corpus, about_shards
-from nissl.extraction.settings import ShardPlan, text_fingerprint
+from nissl.extraction.settings import ShardPlan, batch_size, text_fingerprint
 from nissl.extraction.task import ShardMaker, check_same
 from nissl.model import LoadedModel, load_model
 from nissl.store.files import clear_partial, finished, lock, read_json, write_json, write_table
@@ -48,7 +48,7 @@ def repair(
     *,
     model: LoadedModel | str | None = None,
     corpus: Corpus | None = None,
-    batch_tokens: int = 512,
+    batch_tokens: int | None = None,
     progress: bool = True,
 ) -> Repair:
     """Find a store's faults and mend them.
@@ -88,7 +88,7 @@ def _repair(
     folder: Path,
     model: LoadedModel | str | None,
     corpus: Corpus | None,
-    batch_tokens: int,
+    batch_tokens: int | None,
     progress: bool,
 ) -> Repair:
     faults = tuple(verify_store(folder))
@@ -160,7 +160,7 @@ def _mend_shards(
     manifest: dict[str, Any],
     lost: list[int],
     model: LoadedModel | str | None,
-    batch_tokens: int,
+    batch_tokens: int | None,
     progress: bool,
 ) -> list[str]:
     from nissl.progress import bar
@@ -186,7 +186,7 @@ def _mend_shards(
         total = sum(plan.n_rows for plan in todo)
         with (
             bar(total, "repair" if progress else None, unit="tokens") as advance,
-            ShardMaker(folder, loaded, manifest, batch_tokens) as maker,
+            ShardMaker(folder, loaded, manifest, batch_size(loaded, batch_tokens)) as maker,
         ):
             for plan in todo:
                 sentences = corpus.read(*plan.sentences)

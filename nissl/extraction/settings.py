@@ -22,6 +22,7 @@ __all__ = [
     "DECISIVE",
     "POOLINGS",
     "ShardPlan",
+    "batch_size",
     "check_plan",
     "claim",
     "make_settings",
@@ -116,6 +117,21 @@ def make_settings(
     }
 
 
+def batch_size(loaded: LoadedModel, asked: int | None) -> int:
+    """Return the subwords a batch, padding included: as asked, or what suits the device.
+
+    Raises
+    ------
+    SettingError
+        Fewer than one.
+    """
+    if asked is None:
+        return 512 if loaded.device == "cpu" else 16_384
+    if asked < 1:
+        raise SettingError("batch_tokens must be 1 or more")
+    return asked
+
+
 def text_fingerprint(corpus: Corpus) -> str:
     """Hash of what the model sees and of the words' places: labels may change, this may not."""
     digest = hashlib.sha256()
@@ -182,7 +198,9 @@ def check_plan(folder: Path, settings: Mapping[str, Any]) -> None:
     """Refuse a folder begun with other settings; otherwise note the settings before any work."""
     path = folder / "plan.json"
     now = json.loads(json.dumps(settings))
-    if not path.is_file():
+    # A plan that came to nothing binds no one: what its error advised can be done in its folder.
+    begun = any(folder.glob("shard-*")) or (folder / "manifest.json").exists()
+    if not (begun and path.is_file()):
         write_json(path, now)
         return
     before = read_json(path)

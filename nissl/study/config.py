@@ -77,7 +77,7 @@ class ExtractionConfig(_Strict):
 
     sites: list[str] = ["hidden"]
     pooling: Literal["last", "first", "mean"] = "last"
-    batch_tokens: int = Field(default=512, ge=1)
+    batch_tokens: int | None = Field(default=None, ge=1)
     on_long: Literal["error", "window"] = "error"
 
 
