@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 import tiny_models as tiny
 import torch
+import transformers
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 from nissl.corpus import align, align_many
 from nissl.errors import InputError, ModelError, StoreError
@@ -181,9 +183,12 @@ def test_a_smaller_model_is_kept_as_it_computes():
     np.testing.assert_array_equal(own.matrix(), wide.matrix())
 
 
-@pytest.fixture
-def loud(tmp_path):
-    """GPT-2 with one token whose embedding is too large for float16; and the token's first word."""
+@pytest.fixture(params=["Rain", "birds"])
+def loud(tmp_path, request):
+    """GPT-2 with one token whose embedding is too large for float16; and the token's first word.
+
+    One is the first word of a sentence that is not the first of its shard.
+    """
     folder = tiny.copy_folder("gpt2", tmp_path / "model")
     tokenizer = load_model(folder).tokenizer
     corpus = tiny.corpus()
@@ -196,7 +201,8 @@ def loud(tmp_path):
             sentence.offsets, given["offset_mapping"], given["special_tokens_mask"]
         )
         last += [given["input_ids"][piece[-1]] for piece in pieces]
-    row = next(i for i in range(40, len(last)) if last[i] not in last[:i])
+    row = corpus.tokens["form"].to_list().index(request.param)
+    assert last.index(last[row]) == row
     weights = load_file(folder / "model.safetensors")
     (name,) = [name for name in weights if name.endswith("wte.weight")]
 
@@ -406,6 +412,21 @@ def test_a_model_of_which_nothing_is_known_is_given_no_padding(monkeypatch):
     assert max(len(ids) for ids, _ in passes) > 1
     one_by_one = extract(tiny.corpus(tiny.SENTENCES * 2), model, batch_tokens=1, **options)
     np.testing.assert_allclose(together.matrix(), one_by_one.matrix(), rtol=0, atol=1e-5)
+
+
+def test_a_model_of_very_few_words_is_run():
+    """As of DNA: the ids that tell whether padding is mixed in may not be there."""
+    words = {"[PAD]": 0, "[UNK]": 1, "A": 2, "B": 3, "C": 4}
+    made = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=made, pad_token="[PAD]")
+    module = Leaky()
+    module.word = torch.nn.Embedding(len(words), 8)
+    model = wrap_model(module, tokenizer, name="few")
+    text = tiny.corpus(("A B C A", "C C", "B A B A C A A"))
+    store = extract(text, model, sites=["hidden.0"], batch_tokens=100, progress=False)
+    ids = [words[form] for form in text.tokens["form"]]
+    np.testing.assert_array_equal(store.matrix(), module.word.weight.numpy()[ids])
 
 
 # Too little room on the disk --------------------------------------------------------------------

@@ -16,7 +16,7 @@ from nissl.corpus.corpus import joined
 from nissl.errors import StoreError
 from nissl.extraction import extract, settings, task
 from nissl.model import load_model
-from nissl.store import Activations
+from nissl.store import Activations, verify_store
 
 # Interruption and resuming ----------------------------------------------------------------------
 
@@ -161,7 +161,9 @@ def test_a_used_tokenizer_and_a_moved_model_are_the_same(tmp_path, monkeypatch):
     moved = load_model(tiny.copy_folder("bert", tmp_path / "elsewhere"))
     monkeypatch.setattr(task, "make_items", None)
     extract(corpus, model, tmp_path / "s", progress=False)
-    extract(corpus, moved, tmp_path / "s", progress=False)
+    store = extract(corpus, moved, tmp_path / "s", progress=False)
+    assert store.manifest["model"] == moved.name
+    assert verify_store(tmp_path / "s") == []
 
 
 def test_tokenizer_that_pads_and_truncates_by_itself(tmp_path):

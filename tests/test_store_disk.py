@@ -247,7 +247,9 @@ def test_a_writer_that_fails_leaves_the_old_file(tmp_path, monkeypatch, write, c
     """At each of its steps: the file that was there is whole, and no temporary one is left."""
     folder = tmp_path
     acts = {
-        "shard": lambda: write_shard(folder, 0, {"a.0": np.zeros((2, 3), np.uint32)}, "float32"),
+        "shard": lambda: write_shard(
+            folder, 0, {"a.0": 2}, 3, "float32", [np.zeros((2, 3), np.uint32)]
+        ),
         "json": lambda: write_json(folder / "x.json", {"a": 1}),
         "table": lambda: write_table(folder / "t.parquet", tables(3)[0]),
     }

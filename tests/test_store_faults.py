@@ -71,11 +71,18 @@ def same(values):
 def harmed(path, raw):
     """Another content for as long as the block runs."""
     before = path.read_bytes()
-    path.write_bytes(raw)
+    put(path, raw)
     try:
         yield
     finally:
-        path.write_bytes(before)
+        put(path, before)
+
+
+def put(path, raw):
+    """Overwrite a file; a file cut to nothing first would go to the disk each time."""
+    with path.open("r+b") as file:
+        file.write(raw)
+        file.truncate()
 
 
 def test_an_untouched_store_has_no_fault(store):
@@ -511,8 +518,9 @@ def test_labels_that_the_tokens_lack_are_found(store):
 
 def test_a_damaged_mark_does_not_count_as_finished(store):
     """What goes on where it stopped believes a mark's notes: they must be those written."""
-    tensors = {"hidden.0": np.zeros((2, 3), np.uint32)}
-    write_shard(store, 7, tensors, "float32", {"windows": 2, "context": 0})
+    lines = [np.zeros((2, 3), np.uint32)]
+    notes = {"windows": 2, "context": 0}
+    write_shard(store, 7, {"hidden.0": 2}, 3, "float32", lines, notes)
     assert finished(store, 7, 3)["windows"] == 2
     assert finished(store, 7, 4) is None
     assert finished(store, 8, 3) is None

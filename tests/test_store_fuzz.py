@@ -95,6 +95,13 @@ def watched(really):
         tracemalloc.stop()
 
 
+def put(path, raw):
+    """Overwrite a file; a file cut to nothing first would go to the disk each time."""
+    with path.open("r+b") as file:
+        file.write(raw)
+        file.truncate()
+
+
 def pick(rng, options):
     return options[int(rng.integers(len(options)))]
 
@@ -250,7 +257,7 @@ def restored(path):
     try:
         yield raw
     finally:
-        path.write_bytes(raw)
+        put(path, raw)
 
 
 def test_any_shard_is_read_or_a_store_error(stores):
@@ -273,7 +280,7 @@ def test_any_shard_is_read_or_a_store_error(stores):
         else:
             text = json.dumps(mutate_json(rng, json.loads(whole[8:length])))
             raw = framed(text.encode()) + whole[length:]
-        path.write_bytes(raw)
+        put(path, raw)
         rows = pick(rng, [None, [3, 0], [2, 3, 4]])
         neurons = pick(rng, [None, [4, 0, 1], ["hidden.1:2"]])
         try:
@@ -341,7 +348,7 @@ def test_any_manifest_is_read_or_a_store_error(stores):
                     value["format"] = 2
                 value["checksum"] = digest_of(value, "checksum")
             raw = json.dumps(value).encode()
-        path.write_bytes(raw)
+        put(path, raw)
         for act in (open_manifest, use):
             try:
                 act(folder)
@@ -371,7 +378,7 @@ def test_any_store_is_verified(stores, tmp_path):
         path = folder / name
         with restored(path) as whole:
             raw = mutate_bytes(rng, whole)
-            path.write_bytes(raw)
+            put(path, raw)
             try:
                 found = {fault.file for fault in verify_store(folder)}
             except StoreError as error:
@@ -396,12 +403,12 @@ def test_any_table_with_a_right_checksum_is_read_or_a_store_error(stores, tmp_pa
 
     def case(rng):
         nonlocal refused
-        path.write_bytes(mutate_bytes(rng, whole))
+        put(path, mutate_bytes(rng, whole))
         entry = {"bytes": path.stat().st_size, "checksum": checksum_of(path)}
         tables = {**manifest["tables"], "tokens.parquet": entry}
         fields = {**manifest, "tables": tables}
         fields["checksum"] = digest_of(fields, "checksum")
-        (folder / "manifest.json").write_text(json.dumps(fields))
+        put(folder / "manifest.json", json.dumps(fields).encode())
         try:
             use(folder)
         except StoreError:

@@ -128,7 +128,14 @@ def extract(
 
 @app.command
 def models() -> None:
-    """List the models that have a short name; any folder or hub name works too."""
+    """List the models that have a short name; any folder or hub name works too.
+
+    Examples
+
+    ```
+    nissl models
+    ```
+    """
     from nissl.model import known_models
 
     for known in known_models():

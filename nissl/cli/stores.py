@@ -41,7 +41,7 @@ def info(path: Path1) -> None:
     about = acts.manifest
     size = sum(shard["bytes"] for shard in about["shards"])
     sites = acts.sites
-    window = about.get("windows") or {}
+    window = about.get("windows")
     lines = {
         "model": f"{about['model']}" + (" (random weights)" if about.get("random_init") else ""),
         "revision": about.get("revision") or "not given",
@@ -53,7 +53,9 @@ def info(path: Path1) -> None:
         "sites": f"{sites[0].name} … {sites[-1].name} ({len(sites)})",
         "neurons": f"{acts.n_neurons:,} ({about['dtype']})",
         "pooling": about.get("pooling", "not known"),
-        "windows": f"{window['count']:,}, at least {window['least_context']} subwords of context"
+        "windows": "not known"
+        if window is None
+        else f"{window['count']:,}, at least {window['least_context']} subwords of context"
         if window.get("count")
         else "none: every sentence was one input",
         "shards": f"{len(about['shards'])}, {size / 1e6:,.1f} MB, "
@@ -127,6 +129,8 @@ def repair(
         print(f"made anew: {name}")
     for name in done.changed:
         print(f"rounded otherwise than before: {name}", file=sys.stderr)
+    for fault in done.left:
+        print(f"left, for you to look at and remove: {fault}", file=sys.stderr)
     print(f"{path}: {'mended' if done.faults else 'no fault'}")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -15,17 +15,41 @@ from nissl.inputs import Item, batches
 from nissl.model import LoadedModel, Site, capture, mixes_padding, offset, run
 from nissl.store.tensors import DTYPES
 
-__all__ = ["Buffers"]
+__all__ = ["Buffers", "Seen"]
 
 _MIXES: WeakKeyDictionary[LoadedModel, bool] = WeakKeyDictionary()
 
 
-class Buffers:
-    """Memory for one shard, used again for the next.
+class Seen:
+    """What a model gave for one shard, in memory that is used again for a later shard."""
 
-    Words are kept as token × neuron and turned once, when the shard is full. From a GPU they come
-    in the order of the run, into pinned memory, so that the copies run beside the model; on a CPU
-    each word is put in its place at once, while it is still in the cache.
+    def __init__(self) -> None:
+        self._memory: dict[str, Any] = {}
+        self.rows = 0
+        self.order: np.ndarray | None = None
+
+    def begin(self, sites: Sequence[Site], rows: int, dtype: Any, *, pinned: bool) -> None:
+        """Make room for so many tokens at every site; the order is that of the rows."""
+        import torch
+
+        self.rows, self.order = rows, None
+        for site in sites:
+            size = rows * site.width
+            if site.name not in self._memory or self._memory[site.name].numel() < size:
+                self._memory[site.name] = torch.empty(size, dtype=dtype, pin_memory=pinned)
+
+    def values(self, site: Site) -> Any:
+        """Return the tensor (tokens, width) of a site."""
+        return self._memory[site.name][: self.rows * site.width].view(self.rows, site.width)
+
+
+class Buffers:
+    """Runs a model on shards, one after the other, and turns what it gave.
+
+    Words are kept as token × neuron until a shard is full. From a GPU they come in the order of the
+    run, into pinned memory, so that the copies run beside the model; on a CPU each word is put in
+    its place at once, while it is still in the cache. Two shards are held at most: one that the
+    model fills, and one that is turned and written meanwhile, a site at a time.
 
     Parameters
     ----------
@@ -46,90 +70,86 @@ class Buffers:
         self._pad = _padding_id(loaded)
         self._torch_dtype = getattr(torch, dtype)
         self._pinned = loaded.device.startswith("cuda")
-        self._seen: dict[str, Any] = {}
-        self._turned: dict[str, Any] = {}
+        self._slots = (Seen(), Seen())
+        self._turned: Any = None
 
     def collect(
         self,
         items: list[Item],
-        sentences: Sequence[Sentence],
         n_rows: int,
         *,
         pooling: str,
         batch_tokens: int,
         advance: Callable[[int], None],
-        ready: Callable[[], None],
-    ) -> dict[str, np.ndarray]:
-        """Run the items; return site → raw bits (neurons, n_rows).
+    ) -> Seen:
+        """Run the items; the result is overwritten by the call after the next.
 
         Parameters
         ----------
         items
             Every word of the shard, once.
-        sentences
-            The shard's sentences, for messages.
         advance
             Called with the number of words done.
-        ready
-            Called before the arrays of the last call are overwritten.
 
         Raises
         ------
         ModelError
-            Not enough memory for one sentence, a value that is not finite, or one too large for
-            the store's dtype.
+            Not enough memory for one sentence, or a site that does not run.
         """
         import torch
 
-        self._grow(self._seen, n_rows, pinned=self._pinned)
-        order = self._run(items, n_rows, pooling, batch_tokens, advance)
+        self._slots = self._slots[::-1]
+        seen = self._slots[0]
+        seen.begin(self.sites, n_rows, self._torch_dtype, pinned=self._pinned)
+        order = self._run(items, seen, pooling, batch_tokens, advance)
         if self._pinned:
             torch.cuda.synchronize(self.loaded.device)
-        ready()
-        self._grow(self._turned, n_rows)
-        out: dict[str, np.ndarray] = {}
+            seen.order = order
+        return seen
+
+    def turned(self, seen: Seen, sentences: Sequence[Sentence]) -> Iterator[np.ndarray]:
+        """Yield raw bits (neurons, tokens) site after site; each is overwritten by the next.
+
+        Raises
+        ------
+        ModelError
+            A value that is not finite, or too large for the store's dtype; names neuron and word.
+        """
+        import torch
+
+        bits = torch.int32 if DTYPES[self.dtype][1] == 4 else torch.int16
+        size = seen.rows * max(site.width for site in self.sites)
+        if self._turned is None or self._turned.numel() < size:
+            self._turned = torch.empty(size, dtype=self._torch_dtype)
         for site in self.sites:
-            values = self._view(self._seen, site, n_rows)
-            if self._pinned:
-                values = values.index_select(0, torch.from_numpy(order))
+            values = seen.values(site)
+            if seen.order is not None:
+                values = values.index_select(0, torch.from_numpy(seen.order))
             # A sum is finite unless a value is not, or it overflows: the slow look decides.
             if not bool(values.sum().isfinite()):
                 check_finite(values, site, sentences, self.loaded.dtype, self.dtype)
-            turned = self._view(self._turned, site, n_rows).view(site.width, n_rows)
+            turned = self._turned[: seen.rows * site.width].view(site.width, seen.rows)
             turned.copy_(values.t())
-            bits = torch.int32 if DTYPES[self.dtype][1] == 4 else torch.int16
-            out[site.name] = turned.view(bits).numpy()
-        return out
-
-    def _grow(self, store: dict[str, Any], n_rows: int, *, pinned: bool = False) -> None:
-        """Make room for n_rows words at every site; what there is, is used again."""
-        import torch
-
-        for site in self.sites:
-            size = n_rows * site.width
-            if site.name not in store or store[site.name].numel() < size:
-                store[site.name] = torch.empty(size, dtype=self._torch_dtype, pin_memory=pinned)
-
-    @staticmethod
-    def _view(store: dict[str, Any], site: Site, n_rows: int) -> Any:
-        return store[site.name][: n_rows * site.width].view(n_rows, site.width)
+            yield turned.view(bits).numpy()
 
     def _run(
         self,
         items: list[Item],
-        n_rows: int,
+        seen: Seen,
         pooling: str,
         batch_tokens: int,
         advance: Callable[[int], None],
     ) -> np.ndarray:
-        """Run all batches; return the place of each row in the order of the run, (n_rows,)."""
+        """Run all batches; return the place of each row in the order of the run, (rows,)."""
         import torch
 
-        targets = {site.name: self._view(self._seen, site, n_rows) for site in self.sites}
+        n_rows = seen.rows
+        targets = {site.name: seen.values(site) for site in self.sites}
         shifts = {site.name: offset(site) for site in self.sites}
         place = np.full(n_rows, -1, dtype=np.int64)
         done = 0
         pool: _Pooler
+        kept: set[str] = set()
 
         # Words are picked while the model runs, so that only they are held, and so that a block
         # that changes its input in place cannot change what was seen before it.
@@ -140,6 +160,7 @@ class Buffers:
                     f"{' × '.join(map(str, pool.shape()))} tokens, not a row for each; name "
                     "another module"
                 )
+            kept.add(site.name)
             words = pool(tensor, shifts[site.name])
             target = targets[site.name]
             if self._pinned:
@@ -153,6 +174,7 @@ class Buffers:
             while left:
                 batch = left.popleft()
                 pool = _Pooler(batch, pooling)
+                kept.clear()
                 if not self._forward(batch):
                     if len(batch) == 1:
                         raise ModelError(
@@ -167,6 +189,14 @@ class Buffers:
                     rest = [*batch, *(item for more in left for item in more)]
                     left = deque(batches(rest, budget, equal_lengths=self._equal_lengths))
                     continue
+                # The buffers hold something else before: nothing may be left as it was.
+                for site in self.sites:
+                    if site.name not in kept:
+                        raise ModelError(
+                            f"site {site.name} was not seen in a pass: {site.module} did not run, "
+                            "or not as often as in a trial; name another module",
+                            where=batch[0].where,
+                        )
                 place[pool.rows.numpy()] = np.arange(done, done + pool.n_words)
                 done += pool.n_words
                 advance(pool.n_words)
@@ -266,7 +296,7 @@ def _mixes(loaded: LoadedModel) -> bool:
     if loaded not in _MIXES:
         try:
             _MIXES[loaded] = mixes_padding(loaded)
-        except ModelError:
+        except (ModelError, IndexError):  # no sites to look at, or a vocabulary of very few
             _MIXES[loaded] = True
     return _MIXES[loaded]
 

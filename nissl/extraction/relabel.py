@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from nissl.corpus import Corpus
-from nissl.errors import StoreError
 from nissl.extraction.finish import about_corpus
-from nissl.extraction.settings import text_fingerprint
+from nissl.extraction.settings import check_text
 from nissl.store import Activations
 from nissl.store.files import lock, write_table
 from nissl.store.manifest import open_manifest, write_manifest
@@ -18,7 +17,8 @@ __all__ = ["relabel"]
 def relabel(path: str | Path, corpus: Corpus) -> Activations:
     """Give a store the labels, splits and ids of another annotation of the same text.
 
-    No model is loaded. Until the tables are whole, the store counts as unfinished.
+    No model is loaded. Interrupted, it leaves the store as it was or one that does not open; do it
+    again then.
 
     Raises
     ------
@@ -26,15 +26,16 @@ def relabel(path: str | Path, corpus: Corpus) -> Activations:
         The corpus has another text, the store is damaged, or another process writes there.
     """
     folder = Path(path)
-    manifest = open_manifest(folder)
-    if text_fingerprint(corpus) != manifest.get("text"):
-        raise StoreError(
-            f"was made from another text than {corpus.name}; labels can be attached to the very "
-            "same sentences and words only",
-            where=str(folder),
-        )
+    open_manifest(folder)  # says what is wrong with the name
     with lock(folder):
-        (folder / "manifest.json").unlink()
+        manifest = open_manifest(folder)
+        check_text(
+            folder,
+            manifest,
+            corpus,
+            "labels can be attached to the very same sentences and words only",
+        )
+        # The manifest knows the tables' checksums: between old and new, the store does not open.
         manifest["tables"] = {
             "tokens.parquet": write_table(folder / "tokens.parquet", corpus.tokens),
             "sentences.parquet": write_table(folder / "sentences.parquet", corpus.sentences),

@@ -13,10 +13,19 @@ import polars as pl
 from nissl.corpus import Corpus
 from nissl.errors import StoreError
 from nissl.extraction.finish import about_corpus, about_shards
-from nissl.extraction.settings import ShardPlan, batch_size, text_fingerprint
+from nissl.extraction.settings import ShardPlan, batch_size, check_text
 from nissl.extraction.task import ShardMaker, check_same
 from nissl.model import LoadedModel, load_model
-from nissl.store.files import clear_partial, finished, lock, read_json, write_json, write_table
+from nissl.store.files import (
+    checksum_of,
+    clear_partial,
+    digest_of,
+    finished,
+    lock,
+    read_json,
+    write_json,
+    write_table,
+)
 from nissl.store.manifest import TABLES, open_manifest, write_manifest
 from nissl.store.verify import Fault, verify_store
 
@@ -36,11 +45,14 @@ class Repair:
     changed
         Shards that were made anew but not with the bytes they had: another version or machine
         rounds otherwise. The store's fingerprint is another one then.
+    left
+        Faults that remain: files in the folder that are not the store's own.
     """
 
     faults: tuple[Fault, ...]
     made: tuple[str, ...]
     changed: tuple[str, ...]
+    left: tuple[Fault, ...] = ()
 
 
 def repair(
@@ -112,13 +124,50 @@ def _repair(
         made.append("plan.json")
     changed: list[str] = []
     if lost := [i for i, shard in enumerate(manifest["shards"]) if _lost(shard["file"], names)]:
-        changed = _mend_shards(folder, manifest, lost, model, batch_tokens, progress)
-        made += [manifest["shards"][i]["file"] for i in lost]
-    return Repair(faults, tuple(made), tuple(changed))
+        whole = [i for i in lost if manifest["shards"][i]["file"] not in names]
+        marked = [i for i in whole if _mend_mark(folder, manifest, i)]
+        made += [_mark_of(manifest["shards"][i]["file"]) for i in marked]
+        if lost := [i for i in lost if i not in marked]:
+            changed = _mend_shards(folder, manifest, lost, model, batch_tokens, progress)
+            made += [manifest["shards"][i]["file"] for i in lost]
+    own = {"plan.json", *TABLES}
+    own |= {name for s in manifest["shards"] for name in (s["file"], _mark_of(s["file"]))}
+    left = [f for f in faults if f.file not in own and not f.file.endswith(".part")]
+    return Repair(faults, tuple(made), tuple(changed), tuple(left))
 
 
 def _lost(file: str, names: set[str]) -> bool:
-    return file in names or Path(file).with_suffix(".json").name in names
+    return file in names or _mark_of(file) in names
+
+
+def _mark_of(file: str) -> str:
+    return Path(file).with_suffix(".json").name
+
+
+def _extracted(manifest: Mapping[str, Any]) -> bool:
+    """Whether extraction made a store: what is imported or merged was cut otherwise."""
+    return isinstance(manifest.get("shard_tokens"), int) and "model_fingerprint" in manifest
+
+
+def _mend_mark(folder: Path, manifest: Mapping[str, Any], index: int) -> bool:
+    """Write the mark of a shard that is whole, from the manifest; whether that could be done."""
+    entry = manifest["shards"][index]
+    path = folder / entry["file"]
+    notes: dict[str, Any] = {}
+    if _extracted(manifest):
+        if manifest.get("windows", {}).get("count") != 0:
+            return False  # only the text and the tokenizer tell how many are this shard's
+        notes = {"windows": 0}
+    try:
+        if checksum_of(path) != entry["checksum"]:
+            return False
+    except OSError:
+        return False
+    rows = entry["rows"][1] - entry["rows"][0]
+    mark = {"checksum": entry["checksum"], "bytes": entry["bytes"], "rows": rows, **notes}
+    mark["mark"] = digest_of(mark, "mark")
+    write_json(folder / _mark_of(entry["file"]), mark)
+    return True
 
 
 def _plan_of(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,11 +190,7 @@ def _mend_tables(
             "is damaged, and only the corpus can make it anew: give it (--corpus)",
             where=str(folder / lost[0]),
         )
-    if text_fingerprint(corpus) != manifest.get("text"):
-        raise StoreError(
-            f"was made from another text than {corpus.name}; give the corpus it was made from",
-            where=str(folder),
-        )
+    check_text(folder, manifest, corpus, "give the corpus it was made from")
     tables = {
         "tokens.parquet": write_table(folder / "tokens.parquet", corpus.tokens),
         "sentences.parquet": write_table(folder / "sentences.parquet", corpus.sentences),
@@ -165,7 +210,7 @@ def _mend_shards(
 ) -> list[str]:
     from nissl.progress import bar
 
-    if "model_fingerprint" not in manifest or "on_long" not in manifest:
+    if not _extracted(manifest):
         raise StoreError(
             "was not made by extraction but imported or merged; make it again from what it was "
             "made of",
@@ -175,22 +220,17 @@ def _mend_shards(
     plans = _plans(corpus, manifest)
     marks = {p.index: finished(folder, p.index, p.n_rows) for p in plans}
     before = [shard["checksum"] for shard in manifest["shards"]]
-    # A whole shard whose mark alone is lost needs no model; its checksum is the manifest's.
-    todo = []
-    for index in lost:
-        if marks[index] is None or marks[index]["checksum"] != before[index]:  # pyright: ignore
-            todo.append(plans[index])
-    if todo:
-        loaded = model if isinstance(model, LoadedModel) else _load(manifest, model)
-        check_same(loaded, manifest)
-        total = sum(plan.n_rows for plan in todo)
-        with (
-            bar(total, "repair" if progress else None, unit="tokens") as advance,
-            ShardMaker(folder, loaded, manifest, batch_size(loaded, batch_tokens)) as maker,
-        ):
-            for plan in todo:
-                sentences = corpus.read(*plan.sentences)
-                marks[plan.index] = maker.make(plan.index, sentences, advance).result()
+    todo = [plans[index] for index in lost]
+    loaded = model if isinstance(model, LoadedModel) else _load(manifest, model)
+    check_same(loaded, manifest)
+    total = sum(plan.n_rows for plan in todo)
+    with (
+        bar(total, "repair" if progress else None, unit="tokens") as advance,
+        ShardMaker(folder, loaded, manifest, batch_size(loaded, batch_tokens)) as maker,
+    ):
+        for plan in todo:
+            sentences = corpus.read(*plan.sentences)
+            marks[plan.index] = maker.make(plan.index, sentences, advance).result()
     whole = [marks[plan.index] for plan in plans]
     shards = about_shards(manifest, plans, [mark for mark in whole if mark is not None])
     write_manifest(folder, {**manifest, **shards})

@@ -24,6 +24,7 @@ __all__ = [
     "ShardPlan",
     "batch_size",
     "check_plan",
+    "check_text",
     "claim",
     "make_settings",
     "plan_shards",
@@ -143,6 +144,26 @@ def text_fingerprint(corpus: Corpus) -> str:
     return digest.hexdigest()
 
 
+def check_text(folder: Path, manifest: Mapping[str, Any], corpus: Corpus, cure: str) -> None:
+    """Refuse a corpus of another text than a store's.
+
+    Raises
+    ------
+    StoreError
+        The texts differ, or the store does not say which one it is of.
+    """
+    if manifest.get("text") is None:
+        raise StoreError(
+            "does not say of which text it was made, as it was imported or merged; make it again "
+            "from what it was made of",
+            where=str(folder),
+        )
+    if text_fingerprint(corpus) != manifest["text"]:
+        raise StoreError(
+            f"was made from another text than {corpus.name}; {cure}", where=str(folder)
+        )
+
+
 def tokenizer_fingerprint(tokenizer: Any) -> str:
     """Hash what decides how text is cut; padding and truncation are state, changed by calls.
 
@@ -211,6 +232,8 @@ def check_plan(folder: Path, settings: Mapping[str, Any]) -> None:
             f"holds an extraction with other settings ({shown}); use another folder or remove it",
             where=str(folder),
         )
+    if before != now:  # the same model under another name, say
+        write_json(path, now)
 
 
 def _difference(key: str, before: dict[str, Any], now: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 
 from nissl.corpus import Sentence
 from nissl.errors import ModelError
-from nissl.extraction.collect import Buffers
+from nissl.extraction.collect import Buffers, Seen
 from nissl.extraction.gpus import claim_gpu
 from nissl.extraction.settings import tokenizer_fingerprint
 from nissl.inputs import make_items
@@ -37,7 +38,7 @@ class ShardMaker:
         self.batch_tokens = batch_tokens
         self.buffers = Buffers(loaded, sites_of(dict(settings)), settings["dtype"])
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="nissl-writer")
-        self._writing: Future[dict[str, Any]] | None = None
+        self._writing: deque[Future[dict[str, Any]]] = deque()
 
     def __enter__(self) -> ShardMaker:
         return self
@@ -54,26 +55,31 @@ class ShardMaker:
     ) -> Future[dict[str, Any]]:
         """Compute a shard and begin to write it; the future holds its mark."""
         items = make_items(self.loaded, sentences, self.settings["on_long"])
-        tensors = self.buffers.collect(
+        rows = sum(len(sentence.words) for sentence in sentences)
+        # Memory for two shards: the one before the last must be written.
+        while len(self._writing) > 1:
+            self._writing.popleft().result()
+        seen = self.buffers.collect(
             items,
-            sentences,
-            sum(len(sentence.words) for sentence in sentences),
+            rows,
             pooling=self.settings["pooling"],
             batch_tokens=self.batch_tokens,
             advance=advance,
-            ready=self.wait,
         )
         windows = [item.context for item in items if item.context is not None]
         notes = {"windows": len(windows), "context": min(windows)} if windows else {"windows": 0}
-        self._writing = self._writer.submit(
-            write_shard, self.folder, index, tensors, self.settings["dtype"], notes
-        )
-        return self._writing
+        future = self._writer.submit(self._write, index, seen, sentences, notes)
+        self._writing.append(future)
+        return future
 
-    def wait(self) -> None:
-        """Wait until the last shard is written; raise what went wrong with it."""
-        if self._writing is not None:
-            self._writing.result()
+    def _write(
+        self, index: int, seen: Seen, sentences: list[Sentence], notes: dict[str, Any]
+    ) -> dict[str, Any]:
+        widths = {site.name: site.width for site in self.buffers.sites}
+        lines = self.buffers.turned(seen, sentences)
+        return write_shard(
+            self.folder, index, widths, seen.rows, self.settings["dtype"], lines, notes
+        )
 
 
 @dataclass(frozen=True)

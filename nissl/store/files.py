@@ -8,7 +8,8 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,19 +123,26 @@ def clear_partial(folder: Path) -> None:
 def write_shard(
     folder: Path,
     index: int,
-    tensors: Mapping[str, Any],
+    widths: Mapping[str, int],
+    rows: int,
     dtype: str,
+    lines: Iterable[Any],
     notes: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write one shard and the mark beside it; return the mark.
 
-    The mark (``shard-00000.json``: checksum, size, notes, and ``mark``, a checksum of itself) is
-    written first: a shard without a fitting one is not counted as done.
+    The mark (``shard-00000.json``: checksum, size, notes, and ``mark``, a checksum of itself)
+    appears first: a shard without a fitting one is not counted as done.
 
     Parameters
     ----------
-    tensors
-        Site → contiguous array (neurons, tokens) of 2- or 4-byte values, as bits of ``dtype``.
+    widths
+        Site → number of neurons.
+    rows
+        Number of tokens.
+    lines
+        For each site in turn a contiguous array (neurons, tokens) of 2- or 4-byte values, as bits
+        of ``dtype``; each is done with when the next is asked for.
     notes
         What else is to be remembered of the shard.
 
@@ -144,23 +152,21 @@ def write_shard(
         The disk is full, or the file cannot be written for another reason.
     """
     target = folder / shard_name(index)
-    widths = {site: value.shape[0] for site, value in tensors.items()}
-    rows = next(iter(tensors.values())).shape[1]
-    about = {"made_by": "nissl", "layout": "neuron,token"}
-    parts = [header_of(widths, rows, dtype, about), *tensors.values()]
-    digest = xxhash.xxh3_128()
-    for part in parts:
-        digest.update(part)
-    mark = {
-        "checksum": f"{METHOD}:{digest.hexdigest()}",
-        "bytes": sum(memoryview(part).nbytes for part in parts),
-        "rows": rows,
-        **(notes or {}),
-    }
-    mark["mark"] = digest_of(mark, "mark")
-    write_json(target.with_suffix(".json"), mark)
+    head = header_of(widths, rows, dtype, {"made_by": "nissl", "layout": "neuron,token"})
+    digest, size = xxhash.xxh3_128(), 0
     with _publishing(target) as file:
-        _write_all(file, parts)
+        for part in chain([head], lines):
+            digest.update(part)
+            _write_all(file, [part])
+            size += memoryview(part).nbytes
+        mark = {
+            "checksum": f"{METHOD}:{digest.hexdigest()}",
+            "bytes": size,
+            "rows": rows,
+            **(notes or {}),
+        }
+        mark["mark"] = digest_of(mark, "mark")
+        write_json(target.with_suffix(".json"), mark)
     return mark
 
 

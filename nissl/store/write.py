@@ -104,8 +104,9 @@ def write_store(
                         where=str(target),
                     )
                 lines[site.name] = _bits(values, dtype, site.name, row, str(target))
-            mark = write_shard(target, index, lines, dtype)
             n = rows.pop()
+            widths = {site.name: site.width for site in sites}
+            mark = write_shard(target, index, widths, n, dtype, lines.values())
             shards.append(
                 {
                     "file": shard_name(index),
