@@ -246,19 +246,14 @@ def test_modules_equal_hooks_by_hand(how):
     np.testing.assert_array_equal(store.matrix(neurons=[ident])[:, 0], store[site][:, index])
 
 
-TWO_HOOKS = pytest.mark.xfail(
-    raises=ModelError, reason="two hooks at one recurrent module share a count of calls"
-)
-
-
 @pytest.mark.parametrize(
     "sites",
     [
         ["module.word", "module.top@input", "hidden.0"],
         ["module.rnn", "module.word"],
         ["hidden.2", "module.top@input", "state.hidden.2"],
-        pytest.param(["module.rnn", "hidden.2"], marks=TWO_HOOKS),
-        pytest.param(["module.rnn", "hidden.0"], marks=TWO_HOOKS),
+        ["module.rnn", "hidden.2"],
+        ["module.rnn", "hidden.0"],
     ],
 )
 def test_modules_of_a_recurrent_model_are_sites_too(sites):

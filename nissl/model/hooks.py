@@ -108,12 +108,12 @@ def capture(
         below = layers_before(root, path)
 
         def hook(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
-            if calls[path, "output"]:
+            if calls[path, "layers"]:
                 raise ModelError(
                     f"{path} runs several times in one pass, as a decoder that is called step by "
                     "step does; give it the whole sentence at once"
                 )
-            chosen = due(path, "output", wanted)
+            chosen = due(path, "layers", wanted)
             given = args[0] if args else kwargs["input"]
             start = args[1] if len(args) > 1 else kwargs.get("hx")
             top = below + module.num_layers
