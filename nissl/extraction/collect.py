@@ -48,8 +48,8 @@ class Buffers:
 
     Words are kept as token × neuron until a shard is full. From a GPU they come in the order of the
     run, into pinned memory, so that the copies run beside the model; on a CPU each word is put in
-    its place at once, while it is still in the cache. Two shards are held at most: one that the
-    model fills, and one that is turned and written meanwhile, a site at a time.
+    its place at once, while it is still in the cache. Beside a GPU two shards are held: one that
+    the model fills, and one that is turned and written meanwhile, a site at a time; else one.
 
     Parameters
     ----------
@@ -70,7 +70,9 @@ class Buffers:
         self._pad = _padding_id(loaded)
         self._torch_dtype = getattr(torch, dtype)
         self._pinned = loaded.device.startswith("cuda")
-        self._slots = (Seen(), Seen())
+        # On a CPU a shard is written before the next one begins (ShardMaker.make).
+        first = Seen()
+        self._slots = (first, first if loaded.device == "cpu" else Seen())
         self._turned: Any = None
 
     def collect(
@@ -82,7 +84,7 @@ class Buffers:
         batch_tokens: int,
         advance: Callable[[int], None],
     ) -> Seen:
-        """Run the items; the result is overwritten by the call after the next.
+        """Run the items; the result is overwritten by the next call (beside a GPU, the one after).
 
         Parameters
         ----------

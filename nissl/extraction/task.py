@@ -23,7 +23,7 @@ __all__ = ["ShardMaker", "ShardTask", "check_same", "run_shard"]
 
 
 class ShardMaker:
-    """Makes shards one after the other; each is written while the next one is computed."""
+    """Makes shards one after the other; a GPU computes one while the last is written."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class ShardMaker:
         """Compute a shard and begin to write it; the future holds its mark."""
         items = make_items(self.loaded, sentences, self.settings["on_long"])
         rows = sum(len(sentence.words) for sentence in sentences)
-        # Memory for two shards: the one before the last must be written.
+        # Memory for two shards at most: the one before the last must be written.
         while len(self._writing) > 1:
             self._writing.popleft().result()
         seen = self.buffers.collect(
