@@ -71,8 +71,8 @@ class ShardMaker:
         future = self._writer.submit(self._write, index, seen, sentences, notes)
         self._writing.append(future)
         if self.loaded.device == "cpu":
-            # A CPU computes and writes no faster at once: two threads of one core cost each other
-            # more than is won (measured: 5 % of the whole). A GPU goes on meanwhile.
+            # Writing beside the model would need memory for a second shard and saves a CPU nothing.
+            # A GPU goes on meanwhile.
             wait([future])
         return future
 
