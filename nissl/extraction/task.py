@@ -13,6 +13,7 @@ from nissl.corpus import Sentence
 from nissl.errors import ModelError
 from nissl.extraction.collect import Buffers, Seen
 from nissl.extraction.gpus import claim_gpu
+from nissl.extraction.heap import Heap
 from nissl.extraction.settings import tokenizer_fingerprint
 from nissl.inputs import make_items
 from nissl.model import LoadedModel, load_spec
@@ -37,6 +38,7 @@ class ShardMaker:
         self.settings = settings
         self.batch_tokens = batch_tokens
         self.buffers = Buffers(loaded, sites_of(dict(settings)), settings["dtype"])
+        self.heap = Heap()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="nissl-writer")
         self._writing: deque[Future[dict[str, Any]]] = deque()
 
@@ -74,6 +76,7 @@ class ShardMaker:
             # Writing beside the model would need memory for a second shard and saves a CPU nothing.
             # A GPU goes on meanwhile.
             wait([future])
+        self.heap.settle()
         return future
 
     def _write(

@@ -8,7 +8,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import xxhash
 
 from nissl.errors import StoreError
+from nissl.store.direct import DirectWriter, read_blocks, write_all
 from nissl.store.tensors import header_of, load_json
 
 if TYPE_CHECKING:
@@ -48,10 +49,9 @@ def shard_name(index: int) -> str:
 def checksum_of(path: Path) -> str:
     """Return the checksum of a file."""
     digest = xxhash.xxh3_128()
-    buffer = memoryview(bytearray(1 << 22))
     with path.open("rb", buffering=0) as file:
-        while got := file.readinto(buffer):
-            digest.update(buffer[:got])
+        for block in read_blocks(file.fileno()):
+            digest.update(block)
     return f"{METHOD}:{digest.hexdigest()}"
 
 
@@ -104,15 +104,6 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _write_all(file: int, parts: Sequence[Any]) -> None:
-    for part in parts:
-        left = memoryview(part)
-        # A view of nothing cannot be cast.
-        left = left.cast("B") if left.nbytes else memoryview(b"")
-        while left.nbytes:
-            left = left[os.write(file, left) :]
-
-
 def clear_partial(folder: Path) -> None:
     """Remove what an interrupted writer left; only the holder of the lock may."""
     for path in folder.glob("*.part"):
@@ -155,10 +146,11 @@ def write_shard(
     head = header_of(widths, rows, dtype, {"made_by": "nissl", "layout": "neuron,token"})
     digest, size = xxhash.xxh3_128(), 0
     with _publishing(target) as file:
-        for part in chain([head], lines):
-            digest.update(part)
-            _write_all(file, [part])
-            size += memoryview(part).nbytes
+        with DirectWriter(file) as out:
+            for part in chain([head], lines):
+                digest.update(part)
+                out.write(part)
+                size += memoryview(part).nbytes
         mark = {
             "checksum": f"{METHOD}:{digest.hexdigest()}",
             "bytes": size,
@@ -179,7 +171,7 @@ def write_json(path: Path, value: Any) -> None:
         # Half a surrogate pair, as in the name of a file that is not UTF-8.
         raw = (json.dumps(value, indent=1) + "\n").encode()
     with _publishing(path) as file:
-        _write_all(file, [raw])
+        write_all(file, memoryview(raw))
 
 
 def write_table(path: Path, table: pl.DataFrame) -> dict[str, Any]:
