@@ -55,7 +55,7 @@ def main() -> None:
     # One-off costs (buffers, fingerprints) are those of a corpus of ordinary size.
     sized = corpus if args.quick else repeated(corpus, max(25_000, corpus.n_tokens))
     figures |= against_forward(sized, model, rounds=3 if args.quick else 5)
-    figures |= against_neurox(corpus, args.model)
+    figures |= against_neurox(corpus, args.model, hdf5=not args.quick)
     figures |= memory(args, "extra", QUICK if args.quick else "hidden")
     if not args.quick:
         # The model's own passes take more with time, too: the allocator's gaps.
@@ -133,7 +133,7 @@ def token_batches(corpus: Any, model: Any) -> list[tuple[Any, Any]]:
     return out
 
 
-def against_neurox(corpus: Any, name: str) -> dict[str, Any]:
+def against_neurox(corpus: Any, name: str, *, hdf5: bool) -> dict[str, Any]:
     """Extraction and loading by both, from the words and the model's name."""
     import _neurox
     import numpy as np
@@ -160,7 +160,7 @@ def against_neurox(corpus: Any, name: str) -> dict[str, Any]:
         mine, _ = cpu(lambda: extract(spaced, load_model(name), acts))
         load, ours = best(lambda: load_ours(Activations.open(acts)))
         formats: tuple[tuple[_neurox.Format, str], ...] = (("json", ""), ("hdf5", "_hdf5"))
-        for fmt, key in formats:
+        for fmt, key in formats if hdf5 else formats[:1]:
             path = Path(work) / f"acts.{fmt}"
             theirs, _ = cpu(partial(_neurox.extract, words, folder, path, fmt))
             load_theirs, (X, y) = best(partial(_neurox.load, path, labels))
