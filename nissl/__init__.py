@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from nissl.corpus import Corpus, read_corpus
     from nissl.errors import NisslError
-    from nissl.estimator import ElasticNetProbe
+    from nissl.estimators import Probe, ProbeCV, ProbePath
     from nissl.extraction import extract
     from nissl.methods import (
         Ranking,
@@ -37,8 +37,10 @@ if TYPE_CHECKING:
         share_sets,
         show_neuron,
     )
+    from nissl.mlp import MLPProbe
     from nissl.model import LoadedModel, find_sites, known_models, load_model, wrap_model
     from nissl.parallel import set_threads
+    from nissl.regressor import ProbeRegressor
     from nissl.report import write_report
     from nissl.results import Result, load_result
     from nissl.store import Activations, merge_stores, verify_store
@@ -48,7 +50,7 @@ if TYPE_CHECKING:
 _HOME = {
     "nissl.corpus": ("Corpus", "read_corpus"),
     "nissl.errors": ("NisslError",),
-    "nissl.estimator": ("ElasticNetProbe",),
+    "nissl.estimators": ("Probe", "ProbeCV", "ProbePath"),
     "nissl.extraction": ("extract",),
     "nissl.methods": (
         "Ranking",
@@ -72,8 +74,10 @@ _HOME = {
         "share_sets",
         "show_neuron",
     ),
+    "nissl.mlp": ("MLPProbe",),
     "nissl.model": ("LoadedModel", "find_sites", "known_models", "load_model", "wrap_model"),
     "nissl.parallel": ("set_threads",),
+    "nissl.regressor": ("ProbeRegressor",),
     "nissl.report": ("write_report",),
     "nissl.results": ("Result", "load_result"),
     "nissl.store": ("Activations", "merge_stores", "verify_store"),
@@ -85,9 +89,13 @@ _WHERE = {name: module for module, names in _HOME.items() for name in names}
 __all__ = [
     "Activations",
     "Corpus",
-    "ElasticNetProbe",
     "LoadedModel",
+    "MLPProbe",
     "NisslError",
+    "Probe",
+    "ProbeCV",
+    "ProbePath",
+    "ProbeRegressor",
     "Ranking",
     "Result",
     "StudyConfig",

@@ -16,6 +16,7 @@ __all__ = [
     "LabelError",
     "ModelError",
     "NisslError",
+    "NotConverged",
     "SettingError",
     "StoreError",
     "did_you_mean",
@@ -64,6 +65,10 @@ class EngineError(NisslError):
 
 class SettingError(NisslError):
     """An option whose value is impossible or contradicts another."""
+
+
+class NotConverged(UserWarning):
+    """A fit that stopped before its tolerance; what it reached is in its certificate."""
 
 
 def did_you_mean(word: str, options: Iterable[str]) -> str:

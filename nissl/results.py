@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Provenance", "Result", "load_result", "versions"]
 
-FORMAT = 1
+FORMAT = 2
+"""Goes up when a result has other fields or columns: an older one is refused, not half read."""
+
 HOMES = ("nissl.methods", "nissl.study.outcome")
 """Modules that define results; a saved result of a plug-in needs its module imported first."""
 
@@ -137,9 +139,11 @@ def load_result(folder: str | os.PathLike[str]) -> Result:
         raise StoreError(
             f"result.json is damaged ({error}); run the analysis again", where=f"{source}"
         ) from None
-    if not isinstance(tree, dict) or tree.get("format") != FORMAT:
+    found = tree.get("format") if isinstance(tree, dict) else None
+    if found != FORMAT:
         raise StoreError(
-            f"result.json is not of format {FORMAT}; run the analysis again", where=f"{source}"
+            f"result.json has format {found}, this version reads {FORMAT}; run the analysis again",
+            where=f"{source}",
         )
     arrays: dict[str, np.ndarray] = {}
     if (source / "arrays.safetensors").exists():

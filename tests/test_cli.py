@@ -101,6 +101,11 @@ def test_probe_prints_accuracy_beside_majority(
     assert main(argv) == 0
     text = capsys.readouterr().out
     assert "most frequent class is right on 40.0%" in text
+    (line,) = (line for line in text.splitlines() if line.startswith("Certificate: "))
+    assert re.search(
+        r"relative gap \d\.\de-\d\d, .*objective \d.*iterations?, .*gradients, .*CPU s; converged",
+        line,
+    )
     assert "NOUN" in text
     assert (out / "result.json").is_file()
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 
-from nissl.errors import InputError, SettingError
+from nissl.errors import InputError, NotConverged, SettingError
 from nissl.kernels.dense import _Loss, fit_dense, minimise_split
 from nissl.kernels.elastic_net import fit_elastic_net, predict_scores
 from nissl.kernels.standardise import moments, standardise
@@ -84,7 +86,8 @@ def test_gap_bounds_the_distance_to_the_optimum():
 
 def test_stopping_early_is_not_called_converged():
     X, y, C = problem()
-    assert not fit_dense(X, y, C, l2=1e-4, tol=1e-6, max_iter=2).converged
+    with pytest.warns(NotConverged):
+        assert not fit_dense(X, y, C, l2=1e-4, tol=1e-6, max_iter=2).converged
 
 
 def test_separable_classes_almost_without_penalty():
@@ -129,3 +132,31 @@ def test_split_form_agrees_with_the_block_method():
     # Strong convexity: so far apart two points can be that are both within 2e-6 of the optimum.
     assert np.linalg.norm(fit.coef - W) <= 2 * np.sqrt(2 * 2e-6 * fit.objective / l2)
     assert (W == 0).mean() == pytest.approx((fit.coef == 0).mean(), abs=0.1)
+
+
+def test_time_limit_returns_the_best_point_and_warns():
+    X, y, C = problem()
+    with pytest.warns(NotConverged, match=r"25 neurons stopped at .* its 0 CPU seconds are over"):
+        one = fit_dense(X, y, C, l2=1e-3, time_limit=0.0)
+    assert not one.converged
+    assert one.gradients == 1
+    # The start, whose intercepts are those of the class frequencies, is all there was time for.
+    share = np.bincount(y, minlength=C) / len(y)
+    assert one.objective == pytest.approx(-(share * np.log(share)).sum(), rel=1e-5)
+    start = fit_dense(X, y, C, l2=1e-3, tol=1e-1)
+    with pytest.warns(NotConverged):
+        kept = fit_dense(X, y, C, l2=1e-3, tol=1e-7, start=start, time_limit=0.0)
+    assert kept.objective <= start.objective * (1 + 1e-6)
+    with pytest.raises(SettingError, match="time_limit must be"):
+        fit_dense(X, y, C, l2=1e-3, time_limit=-1.0)
+
+
+def test_warns_only_when_something_ran_out():
+    X, y, C = problem()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert fit_dense(X, y, C, l2=1e-2, time_limit=60.0).converged
+        # So small a penalty ends by the objective, as documented, not by the gap.
+        assert not fit_dense(X, y, C, l2=1e-7).converged
+    with pytest.warns(NotConverged, match="its 2 iterations are over"):
+        fit_dense(X, y, C, l2=1e-4, tol=1e-6, max_iter=2)

@@ -13,6 +13,7 @@ from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 
 from nissl.errors import InputError, LabelError, SettingError
+from nissl.kernels._neurons import Neurons
 from nissl.kernels._newton import State
 from nissl.kernels.elastic_net import elastic_net_path, fit_elastic_net, predict_scores
 from nissl.kernels.fit import certify
@@ -110,7 +111,7 @@ def test_certificate_bounds_the_optimum(problem, l1, l2):
     theta = np.full(len(y), 1 / len(y))
     _, _, best = reference(X, y, C, l1, l2)
     fit = fit_elastic_net(X, y, C, l1=l1, l2=l2)
-    slack = 1e-8
+    slack = 1e-7  # the reference stops there
     assert fit.objective >= best - slack
     assert fit.objective * (1 - fit.gap) <= best + slack
     rng = np.random.default_rng(len(y))
@@ -223,7 +224,7 @@ def test_warm_start_where_a_class_has_lost_its_tokens():
 def test_working_set_matrices_are_the_hessian():
     X, y, C = problem(n=900, d=60)
     theta = np.full(len(y), 1 / len(y))
-    state = State(np.ascontiguousarray(X.T), y, C, theta)
+    state = State(Neurons.of(X), y, C, theta)
     rng = np.random.default_rng(0)
     curvature = (theta * rng.uniform(0.05, 0.25, len(y))).astype(np.float32)
     l2 = 1e-2
@@ -240,13 +241,12 @@ def test_working_set_matrices_are_the_hessian():
         np.arange(60),
         np.arange(0, 60, 2),
     ):
-        got, H = state._hessian(1, neurons, curvature, l2)
-        assert set(neurons) <= set(got)
-        assert np.abs(H - exact(got)).max() < 1e-5
+        H = state.hessian(1, neurons, curvature, l2)
+        assert np.abs(H - exact(neurons)).max() < 1e-5
     moved = np.ascontiguousarray(curvature[::-1]) * np.float32(3)
-    got, H = state._hessian(1, np.arange(30), moved, l2)
+    H = state.hessian(1, np.arange(30), moved, l2)
     curvature = moved
-    assert np.abs(H - exact(got)).max() < 1e-5
+    assert np.abs(H - exact(np.arange(30))).max() < 1e-5
 
 
 def test_constant_neurons_get_no_weight():
@@ -262,7 +262,7 @@ def test_warm_start_reaches_the_same_point_with_less_work():
     X, y, C = problem(n=1000, d=80)
     cold = fit_elastic_net(X, y, C, l1=3e-3, l2=1e-3, tol=1e-6)
     warm = fit_elastic_net(X, y, C, l1=3e-3, l2=1e-3, tol=1e-6, start=cold)
-    assert warm.iterations < cold.iterations
+    assert warm.gradients < 0.5 * cold.gradients
     assert warm.objective == pytest.approx(cold.objective, rel=1e-6)
     bad = dataclasses.replace(cold, coef=cold.coef[:, :-1])
     with pytest.raises(InputError, match="start has weights of shape"):

@@ -29,7 +29,13 @@ from nissl.methods import (
     share_properties,
     share_sets,
 )
-from nissl.methods.evaluate import correct_masked, majority_accuracy
+from nissl.methods.evaluate import (
+    Curve,
+    correct_masked,
+    correct_retrained,
+    majority_accuracy,
+    random_sets,
+)
 from nissl.methods.localise import mass_counts
 from nissl.parallel import set_threads
 from nissl.results import load_result
@@ -152,6 +158,68 @@ def test_ablation_best_beats_random_beats_worst(everything, task):
     assert "do not overlap" in found.summary()[0]
     with pytest.raises(SettingError, match="no result for mask, top, k = 5"):
         found.at("mask", "top", 5)
+
+
+def test_nested_probes_do_as_well_as_separate_ones(task, ranking, everything, minimal):
+    for order in (ranking.order, ranking.order[::-1]):
+        curve = Curve(task, order)
+        for k in (1, 6, 30, 119):
+            for part in ("dev", "test"):
+                alone = correct_retrained(task, np.sort(order[:k]), part)
+                # The same optimum within the same gap: few tokens lie on an edge.
+                assert (curve.correct(k, part) != alone).mean() <= 0.02
+    whole = correct_retrained(task, np.arange(task.n_neurons))
+    assert np.array_equal(Curve(task, ranking.order).correct(task.n_neurons), whole)
+    found = everything["ablation"]
+    for k in (6, 24):
+        top = correct_retrained(task, np.sort(ranking.top(k)))
+        bottom = correct_retrained(task, np.sort(ranking.bottom(k)))
+        assert found.at("retrain", "top", k)["accuracy"] == pytest.approx(top.mean(), abs=0.01)
+        assert found.at("retrain", "bottom", k)["accuracy"] == pytest.approx(
+            bottom.mean(), abs=0.01
+        )
+        drawn = [correct_retrained(task, s).mean() for s in random_sets(task.n_neurons, k, 3, 0)]
+        assert found.at("retrain", "random", k)["accuracy"] == pytest.approx(np.mean(drawn))
+        assert found.at("retrain", "random", k)["draws"] == 3
+    for row in minimal.points.iter_rows(named=True):
+        dev = correct_retrained(task, np.sort(ranking.top(row["k"])), "dev")
+        assert row["dev_accuracy"] == pytest.approx(dev.mean(), abs=0.01)
+
+
+def test_sizes_side_by_side_start_from_the_same_set(task, ranking):
+    one, two = Curve(task, ranking.order), Curve(task, ranking.order)
+    one.correct(5)
+    two.correct(5)
+    set_threads(2)
+    try:
+        together = one.correct_each([10, 20])
+    finally:
+        set_threads(1)
+    for right, k in zip(together, (10, 20), strict=True):
+        other = Curve(task, ranking.order)
+        other.correct(5)
+        assert np.array_equal(right, other.correct(k))
+    assert one.correct_each([]) == []
+
+
+def test_certificate_of_the_probe_is_that_of_the_fit(task, probe):
+    from nissl.kernels.elastic_net import fit_elastic_net
+
+    fit = fit_elastic_net(task.train.X, task.train.y, task.n_classes, l1=1e-3, l2=1e-3)
+    for name in ("objective", "gap", "kkt", "iterations", "gradients", "converged"):
+        assert getattr(probe, name) == getattr(fit, name), name
+    line = probe.certificate()
+    for part in (
+        f"relative gap {fit.gap:.1e}",
+        f"optimality violation {fit.kkt:.1e}",
+        f"objective {fit.objective:.6g};",
+        f"{fit.iterations:,} iteration",
+        f"{fit.gradients:,.1f} full gradients",
+        f"{probe.seconds:.2f} CPU s; converged.",
+    ):
+        assert part in line
+    assert "\n" not in line
+    assert "NOT CONVERGED" in dataclasses.replace(probe, converged=False).certificate()
 
 
 def test_default_sizes():
@@ -358,6 +426,10 @@ def test_lambda_search_scores_its_grid(task):
     assert (search.l1, search.l2) == (best["l1"], best["l2"])
     assert table["converged"].all()
     assert table["neurons"].is_sorted()
+    assert (table["gap"] <= 1e-3).all()
+    assert (table["iterations"] >= 0).all()
+    assert table["gradients"].sum() > 0
+    assert (table["cpu_seconds"] > 0).all()
     alone = fit_probe(task, l1=search.l1, l2=search.l2)
     assert np.abs(fit.coef - alone.coef).max() < 0.05
     for bad, words in (

@@ -23,6 +23,13 @@ def test_no_module_has_the_name_of_a_public_function() -> None:
     assert not modules & set(nissl.__all__)
 
 
+def test_public_names_are_sorted_and_each_has_one_home() -> None:
+    assert list(nissl.__all__) == sorted(set(nissl.__all__))
+    homes = [name for names in nissl._HOME.values() for name in names]
+    assert sorted([*homes, "__version__"]) == nissl.__all__
+    assert list(nissl._HOME) == sorted(nissl._HOME)
+
+
 def test_unknown_name_has_a_suggestion() -> None:
     with pytest.raises(AttributeError, match='Did you mean "read_corpus"'):
         _ = nissl.read_corpsu  # type: ignore[attr-defined]

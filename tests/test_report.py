@@ -270,6 +270,35 @@ def test_ablation_table_is_in_order_and_in_plain_numbers(outcome: StudyOutcome) 
     assert ("retrain", "all", "30", "100.0") in [row[:4] for row in table.rows]
 
 
+def test_certificates_of_the_probe_and_of_each_point_of_the_search(outcome: StudyOutcome) -> None:
+    for found in outcome.properties.values():
+        by_title = {block.title: block for block in blocks(found)}
+        probe = found.probe
+        (one,) = (t for t in by_title["Probe and baselines"].tables if "Certificate" in t.caption)
+        heads = [column.head for column in one.columns]
+        assert [dict(zip(heads, row, strict=True)) for row in one.rows] == [
+            {
+                "objective": f"{probe.objective:.6g}",
+                "optimality violation": f"{probe.kkt:.2g}",
+                "relative gap": f"{probe.gap:.2g}",
+                "iterations": f"{probe.iterations:,}",
+                "full gradients": f"{probe.gradients:,.1f}",
+                "CPU s": f"{probe.seconds:,.2f}",
+                "converged": "yes",
+            }
+        ]
+        (grid,) = by_title["Regularisation"].tables
+        heads = [column.head for column in grid.columns]
+        for cells, row in zip(grid.rows, found.search.table.iter_rows(named=True), strict=True):
+            assert dict(zip(heads, cells, strict=True)) | {
+                "relative gap": f"{row['gap']:.2g}",
+                "iterations": f"{row['iterations']:,}",
+                "full gradients": f"{row['gradients']:,.1f}",
+                "CPU s": f"{row['cpu_seconds']:,.2f}",
+                "converged": "yes" if row["converged"] else "no",
+            } == dict(zip(heads, cells, strict=True))
+
+
 def test_what_was_left_out_is_on_the_page(page: Page) -> None:
     assert page.seen.count("tokens of class RARE (fewer than 5 training tokens) : 17") == 2
     assert "words cut by the model's limit : 23" in page.seen

@@ -48,6 +48,8 @@ def probe(
 ) -> None:
     """Fit the elastic-net probe of a label and print how well it does.
 
+    The certificate says how close the fit is to the optimum, and what it cost.
+
     Examples
 
     ```
@@ -58,7 +60,7 @@ def probe(
     ready(threads, quiet)
     task = _task(store, label, min_count, absent)
     fitted = _fit(task, l1, l2, seed)
-    _show(fitted.summary(), fitted.frame())
+    _show((*fitted.summary(), fitted.certificate()), fitted.frame())
     if out is not None:
         fitted.save(out)
 

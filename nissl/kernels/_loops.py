@@ -1,13 +1,26 @@
-"""Inner loops of the sparse solver, compiled once and cached."""
+"""Inner loops of the sparse solver, compiled once and cached.
+
+Without numba, or with ``NISSL_NO_NUMBA=1``, the same functions come from ``_loops_numpy.py``:
+right, but slow.
+"""
 
 from __future__ import annotations
 
 import inspect
 import math
+import os
 from collections.abc import Callable
 
 import numpy as np
-from numba import njit
+
+from nissl.kernels import _loops_numpy
+
+try:
+    from numba import njit
+except ImportError:  # pragma: no cover - numba is installed wherever the suite runs
+    njit = None
+if os.environ.get("NISSL_NO_NUMBA", "0") not in ("", "0"):
+    njit = None
 
 _FAST = {"reassoc", "contract", "nsz", "arcp"}
 
@@ -18,6 +31,8 @@ def _compiled(fn: Callable) -> Callable:
     An import hook that checks shapes (as in our tests) may have wrapped the function in one that
     numba can neither compile nor cache, so it is unwrapped first.
     """
+    if njit is None:
+        return getattr(_loops_numpy, fn.__name__)
     return njit(cache=True, nogil=True, fastmath=_FAST)(inspect.unwrap(fn))
 
 
@@ -116,8 +131,28 @@ def combine(XT, neurons, delta, shift, out):
 
 
 @_compiled
-def step_change(p, move, own, theta, t):
-    """Change of the weighted cross-entropy when one class's logits move by t · move."""
+def squares(XT, out):
+    """out[j] = XT[j] · XT[j], summed in float64."""
+    for j in range(XT.shape[0]):
+        x = XT[j]
+        total = 0.0
+        for i in range(x.shape[0]):
+            total += np.float64(x[i]) * np.float64(x[i])
+        out[j] = total
+
+
+@_compiled
+def gather(XT, neurons, rows, out):
+    """out[a] = XT[neurons[a], rows]."""
+    for a in range(neurons.shape[0]):
+        x = XT[neurons[a]]
+        for i in range(rows.shape[0]):
+            out[a, i] = x[rows[i]]
+
+
+@_compiled
+def step_change(p, move, y, c, theta, t):
+    """Change of the weighted cross-entropy when the logits of class c move by t · move."""
     total = 0.0
     for i in range(p.shape[0]):
         x = t * move[i]
@@ -126,7 +161,7 @@ def step_change(p, move, own, theta, t):
             change = math.log1p(u) if u > -0.999999 else -13.8
         else:
             change = math.log(p[i] + 1e-30) + x
-        if own[i]:
+        if y[i] == c:
             change -= x
         total += theta[i] * change
     return total

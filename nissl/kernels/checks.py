@@ -2,20 +2,77 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import tempfile
+from typing import Any
+
 import numpy as np
 
 from nissl.errors import InputError, LabelError, SettingError
 
-__all__ = ["check_labels", "check_matrix", "check_penalty", "neuron_major"]
+__all__ = [
+    "check_labels",
+    "check_matrix",
+    "check_penalty",
+    "check_shape",
+    "memory_left",
+    "neuron_major",
+]
+
+TILE = 512
+"""Tokens and neurons turned at a time."""
 
 
-def neuron_major(X: np.ndarray) -> np.ndarray:
-    """Return ``X.T`` as a C-contiguous float32 array (d, n); no copy when X is already so."""
-    return np.ascontiguousarray(X.T, dtype=np.float32)
+def neuron_major(X: Any) -> np.ndarray:
+    """Return ``X.T`` as a C-contiguous float32 array (d, n).
+
+    A float32 matrix in Fortran order is used as it is, a memory map too. Anything else (float16,
+    bfloat16, float64, tokens first, a torch tensor) is converted in tiles; where the result would
+    take more than half of the memory that is left, it is kept in a temporary file.
+    """
+    if isinstance(X, np.ndarray) and X.dtype == np.float32 and X.T.flags.c_contiguous:
+        return X.T
+    n, d = X.shape
+    out = _room(d, n)
+    for token in range(0, n, TILE):
+        for neuron in range(0, d, TILE):
+            tile = X[token : token + TILE, neuron : neuron + TILE]
+            if not isinstance(tile, np.ndarray):
+                tile = tile.detach().cpu().float().numpy()
+            out[neuron : neuron + TILE, token : token + TILE] = tile.T
+    return out
 
 
-def check_matrix(X: np.ndarray) -> None:
-    """Refuse an empty matrix or one with NaN or infinity, naming the first bad neuron.
+def _room(d: int, n: int) -> np.ndarray:
+    """Allocate float32 (d, n), in memory or, when it would not fit, in a file without a name."""
+    if 4 * d * n <= 0.5 * memory_left():
+        return np.empty((d, n), dtype=np.float32)
+    with tempfile.TemporaryFile(prefix="nissl-") as file:
+        file.truncate(4 * d * n)
+        return np.memmap(file, dtype=np.float32, mode="r+", shape=(d, n))
+
+
+def memory_left() -> float:
+    """Return the bytes of memory that this process may still use, as far as the system says."""
+    left = float("inf")
+    with contextlib.suppress(ValueError, OSError, AttributeError):
+        left = float(os.sysconf("SC_AVPHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE")
+        with open("/proc/meminfo", encoding="ascii") as file:  # page cache can be given back
+            left = next(1024.0 * int(row.split()[1]) for row in file if row[:13] == "MemAvailable:")
+    with contextlib.suppress(ImportError, OSError, StopIteration):
+        import resource
+
+        soft = resource.getrlimit(resource.RLIMIT_DATA)[0]
+        if soft != resource.RLIM_INFINITY:
+            with open("/proc/self/status", encoding="ascii") as file:
+                used = next(1024.0 * int(row.split()[1]) for row in file if row[:7] == "VmData:")
+            left = min(left, soft - used)
+    return left
+
+
+def check_shape(X: Any) -> None:
+    """Refuse a matrix without tokens or without neurons.
 
     Raises
     ------
@@ -28,6 +85,16 @@ def check_matrix(X: np.ndarray) -> None:
         raise InputError("X has no tokens (n = 0)")
     if d == 0:
         raise InputError("X has no neurons (d = 0)")
+
+
+def check_matrix(X: np.ndarray) -> None:
+    """Refuse an empty matrix or one with NaN or infinity, naming the first bad neuron.
+
+    Raises
+    ------
+    InputError
+    """
+    check_shape(X)
     # A sum is finite only if every term is (inf - inf is NaN): one pass, no mask.
     total = np.asarray(X).sum(axis=0, dtype=np.float64)
     if not np.isfinite(total).all():

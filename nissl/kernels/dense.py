@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import time
+import warnings
 
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.optimize import minimize
 
-from nissl.errors import InputError
+from nissl.errors import InputError, NotConverged
 from nissl.kernels.checks import check_labels, check_penalty, neuron_major
 from nissl.kernels.fit import Fit, certify, one_thread
+from nissl.kernels.problem import token_weights
 
-__all__ = ["fit_dense", "minimise_split"]
+__all__ = ["fit_dense", "minimise_ridge", "minimise_split"]
 
 
 SMALL_L2 = 1e-5
@@ -70,6 +72,7 @@ def fit_dense(
     max_iter: int = 500,
     weight: Float[np.ndarray, " n"] | None = None,
     certificate: bool = True,
+    time_limit: float | None = None,
 ) -> Fit:
     """Minimise weighted mean cross-entropy + (l2/2) ‖W‖² over standardised neurons.
 
@@ -89,32 +92,96 @@ def fit_dense(
     certificate
         Whether to evaluate objective and gap in float64 at the end; otherwise both come from the
         last gradient (float32 products), which is enough to compare accuracies.
+    time_limit
+        CPU seconds of this thread after which the best point so far is returned; at least one
+        gradient is evaluated.
+
+    Warns
+    -----
+    NotConverged
+        The time, the iterations or the precision of float32 ran out before ``tol``.
+
+    Raises
+    ------
+    InputError, LabelError, SettingError
+        Wrong lengths or shapes, one class, labels out of range, bad weights, a negative penalty.
     """
-    began = time.process_time()
-    check_penalty(l2=l2)
+    check_penalty(l2=l2, **({} if time_limit is None else {"time_limit": time_limit}))
     y = check_labels(y, X.shape[0], n_classes)
     XT = neuron_major(X)
-    d, n = XT.shape
-    if d == 0:
+    if len(XT) == 0:
         raise InputError("X has no neurons (d = 0)")
-    theta = np.full(n, 1 / n) if weight is None else weight / weight.sum()
+    if start is not None and start.coef.shape != (n_classes, len(XT)):
+        raise InputError(f"the start has shape {start.coef.shape}, not {(n_classes, len(XT))}")
+    fit, short = minimise_ridge(
+        XT,
+        y,
+        n_classes,
+        token_weights(weight, len(y)),
+        l2=l2,
+        start=start,
+        tol=tol,
+        max_iter=max_iter,
+        certificate=certificate,
+        time_limit=time_limit,
+    )
+    if short:
+        warnings.warn(
+            f"a ridge probe on {len(XT)} neurons stopped at a relative gap of {fit.gap:.1e}, above "
+            f"its tolerance of {tol:g}: {short}",
+            NotConverged,
+            stacklevel=2,
+        )
+    return fit
+
+
+def minimise_ridge(
+    XT: np.ndarray,
+    y: np.ndarray,
+    n_classes: int,
+    theta: np.ndarray,
+    *,
+    l2: float,
+    start: Fit | None,
+    tol: float,
+    max_iter: int = 500,
+    certificate: bool = True,
+    time_limit: float | None = None,
+) -> tuple[Fit, str]:
+    """Do what :func:`fit_dense` does, on checked arrays and without warning.
+
+    Parameters
+    ----------
+    XT
+        Neurons, float32 (d, n), C order.
+    theta
+        Token weights that sum to 1, (n,).
+
+    Returns
+    -------
+    Fit, str
+        The fit, and what ran out before the tolerance was reached (empty: nothing).
+    """
+    # The clock of this thread: fits run side by side, and each is to know its own cost.
+    began = time.thread_time()
+    d = len(XT)
     loss = _Loss(XT, y, n_classes, theta)
     # The minimiser sees the intercepts in units that give them a curvature like that of the
     # strongest directions of the weights (which grow with d); else they settle last, and slowly.
-    stretch = max(1.0, np.sqrt(d) / 5)
-    flat = np.zeros(n_classes * (d + 1))
+    stretch = max(1.0, np.sqrt(d) / 7)
     if start is None:
+        flat = np.zeros(n_classes * (d + 1))
         flat[n_classes * d :] = np.log(np.bincount(y, weights=theta, minlength=n_classes) + 1e-6)
         flat[n_classes * d :] /= stretch
     else:
-        if start.coef.shape != (n_classes, d):
-            raise InputError(f"the start has shape {start.coef.shape}, not {(n_classes, d)}")
         flat = np.concatenate([start.coef.ravel(), start.intercept / stretch])
 
     size = n_classes * d
     best = _Best(flat)
+    short = ""
 
     def evaluate(z: np.ndarray) -> tuple[float, np.ndarray]:
+        nonlocal short
         W = z[:size].reshape(n_classes, d)
         value, gW, gb = loss(W, stretch * z[size:])
         value += 0.5 * l2 * float(z[:size] @ z[:size])
@@ -125,6 +192,9 @@ def fit_dense(
             best.slope = float((gW**2).sum()) + d * float((gb**2).sum())
             if best.slope <= 2 * l2 * tol * value:
                 raise _Enough
+        if time_limit is not None and time.thread_time() - began >= time_limit:
+            short = f"its {time_limit:.3g} CPU seconds are over"
+            raise _Enough
         return value, np.concatenate([gW.ravel(), stretch * gb])
 
     options = {
@@ -135,7 +205,11 @@ def fit_dense(
         "maxcor": 20,
     }
     with one_thread(), contextlib.suppress(_Enough):
-        minimize(evaluate, flat, jac=True, method="L-BFGS-B", options=options)
+        ended = minimize(evaluate, flat, jac=True, method="L-BFGS-B", options=options)
+        if ended.status == 1:
+            short = f"its {max_iter} iterations are over"
+        elif l2 >= SMALL_L2:
+            short = "rounding in float32 hides further progress"
     coef = best.z[:size].reshape(n_classes, d)
     intercept = stretch * best.z[size:]
     if certificate:
@@ -148,7 +222,8 @@ def fit_dense(
         primal = best.value
         gap = best.slope / (2 * l2 * primal) if l2 > 0 and primal > 0 else np.inf
         kkt = float(np.sqrt(best.slope))
-    return Fit(
+    converged = bool(gap <= tol)
+    fit = Fit(
         coef=coef,
         intercept=intercept,
         objective=float(primal),
@@ -156,9 +231,10 @@ def fit_dense(
         kkt=float(kkt),
         iterations=loss.calls,
         gradients=float(loss.calls),
-        seconds=time.process_time() - began,
-        converged=bool(gap <= tol),
+        seconds=time.thread_time() - began,
+        converged=converged,
     )
+    return fit, "" if converged else short
 
 
 def minimise_split(
@@ -197,7 +273,7 @@ def minimise_split(
             excess = float((over**2).sum()) / (2 * l2) if l2 > 0 else np.inf
             # Cross-entropy minus entropy of the predictions is <gradient, weights>.
             gap = float((gW * W).sum()) + l1_part + l2_part + excess
-            late = deadline is not None and time.process_time() > deadline
+            late = deadline is not None and time.thread_time() > deadline
             if late or (gap <= tol * value and float(np.abs(gb).max()) <= 1e-5):
                 raise _Enough
         g = (gW + l2 * W).ravel()

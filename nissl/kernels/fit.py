@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+from scipy.special import xlogy
 from threadpoolctl import ThreadpoolController
 
-__all__ = ["Fit", "certify", "log_softmax", "one_thread", "predict_scores"]
+from nissl.errors import NotConverged
+from nissl.kernels import _loops
 
-BLOCK = 256
+__all__ = [
+    "Fit",
+    "certify",
+    "log_softmax",
+    "one_thread",
+    "predict_scores",
+    "warn_not_converged",
+]
 
 
 @cache
@@ -84,6 +94,16 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
     return out
 
 
+def warn_not_converged(fit: Fit, tol: float, why: str) -> None:
+    """Say that a fit stopped early, why, and how good it is."""
+    warnings.warn(
+        f"the probe stopped at a relative gap of {fit.gap:.1e} instead of {tol:.1e} ({why}); "
+        "give more time, or a larger tol",
+        NotConverged,
+        stacklevel=4,
+    )
+
+
 def certify(
     XT: np.ndarray,
     y: np.ndarray,
@@ -93,13 +113,15 @@ def certify(
     l1: float,
     l2: float,
     weight: np.ndarray,
+    rms: np.ndarray | None = None,
 ) -> tuple[float, float, float, np.ndarray]:
     """Return primal, dual, KKT violation and the intercept polished for the given weights.
 
     All in float64. With q the predicted probabilities and θ the token weights (summing to 1), the
     dual of the objective is Σ θᵢ H(qᵢ) − Σ_cj (|Σᵢ θᵢ (qᵢ − yᵢ)_c x_ij| − λ₁)₊² / (2 λ₂) over all
     q whose weighted class totals equal those of y. The totals are met exactly by mixing q with a
-    constant distribution; with λ₂ = 0, q is also shrunk towards y until no entry exceeds λ₁.
+    constant distribution, whose part in the sums over tokens is bounded by Cauchy and Schwarz; with
+    λ₂ = 0, q is also shrunk towards y until no sum exceeds λ₁.
 
     Parameters
     ----------
@@ -107,53 +129,63 @@ def certify(
         Standardised neurons, float32 (d, n).
     weight
         Token weights, (n,), summing to 1.
+    rms
+        Root mean square of each neuron, (d,), where it is known.
     """
     n_classes, d = coef.shape
     n = XT.shape[1]
     theta = weight.astype(np.float64)
     target = np.bincount(y, weights=theta, minlength=n_classes)
     if (target == 0).any():
-        return _certify_without_empty(XT, y, coef, intercept, l1, l2, theta, target > 0)
-    logits = _logits(XT, coef)
-    intercept = _polish(logits, np.asarray(intercept, dtype=np.float64), target, theta)
-    logits += intercept[:, None]
-    logp = log_softmax(logits)
-    q = np.exp(logp)
-    token = np.arange(n)
-    loss = -float(theta @ logp[y, token])
+        return _certify_without_empty(XT, y, coef, intercept, l1, l2, theta, target > 0, rms)
+    rms = _root_mean_squares(XT) if rms is None else rms
+    held = _logits(XT, coef)
+    intercept, total = _polish(held, np.asarray(intercept, dtype=np.float64), target, theta)
+    loss = 0.0
+    for part in _token_blocks(n, n_classes):
+        logp = log_softmax(held[:, part] + intercept[:, None])
+        own = y[part], np.arange(logp.shape[1])
+        loss -= float(theta[part] @ logp[own])
+        residual = np.exp(logp, out=logp)
+        residual *= theta[part]
+        residual[own] -= theta[part]
+        held[:, part] = residual
     primal = loss + l1 * float(np.abs(coef).sum()) + 0.5 * l2 * float((coef**2).sum())
-    residual = q * theta
-    residual[y, token] -= theta
     gradient = np.empty((n_classes, d))
-    for start in range(0, d, BLOCK):
-        gradient[:, start : start + BLOCK] = residual @ XT[start : start + BLOCK].T.astype(
-            np.float64
-        )
+    step = _neurons_at_once(n)
+    for start in range(0, d, step):
+        gradient[:, start : start + step] = held @ XT[start : start + step].T.astype(np.float64)
     slope = gradient + l2 * coef
     kkt = np.where(coef != 0, np.abs(slope + l1 * np.sign(coef)), np.maximum(np.abs(slope) - l1, 0))
-    worst = max(float(kkt.max()), float(np.abs(residual.sum(axis=1)).max()))
+    worst = max(float(kkt.max()), float(np.abs(total - target).max()))
     # Mix q with a constant distribution a so that the class totals are exact.
-    total = q @ theta
     excess = np.where(total > 0, (total - target) / np.maximum(total, 1e-300), 0.0)
     share = min(1.0, max(0.0, float(excess.max())) * (1 + 1e-9) + 1e-15)
     a = np.maximum(total + (target - total) / share, 0.0)
     a /= a.sum()
-    mixed = (1 - share) * q + share * a[:, None]
-    lean = share * (_outer_sums(XT, theta, a) - _mass(gradient, XT, y, theta, n_classes))
-    U = gradient + lean
+    lean = share * np.outer(a + np.sqrt(total), rms) * np.sqrt(n * theta.max())
+    U = np.abs(gradient) + lean
+    shrink = 1.0
     if l2 > 0:
-        over = np.maximum(np.abs(U) - l1, 0)
-        penalty = float((over**2).sum()) / (2 * l2)
+        penalty = float((np.maximum(U - l1, 0) ** 2).sum()) / (2 * l2)
     else:
-        largest = float(np.abs(U).max())
+        penalty, largest = 0.0, float(U.max())
         if l1 == 0 and largest > 0:
             return primal, -np.inf, worst, intercept
         shrink = min(1.0, l1 / largest) if largest > 0 else 1.0
-        mixed *= shrink
-        mixed[y, token] += 1 - shrink
-        penalty = 0.0
-    entropy = -np.where(mixed > 0, mixed * np.log(np.maximum(mixed, 1e-300)), 0.0).sum(axis=0)
-    return primal, float(theta @ entropy) - penalty, worst, intercept
+    entropy = 0.0
+    for part in _token_blocks(n, n_classes):
+        weights = theta[part]
+        some = weights > 0
+        mixed = held[:, part][:, some] / weights[some]
+        own = y[part][some], np.arange(mixed.shape[1])
+        mixed[own] += 1.0
+        mixed = np.maximum(mixed, 0.0) * (1 - share) + share * a[:, None]
+        if shrink < 1:
+            mixed *= shrink
+            mixed[own] += 1 - shrink
+        entropy -= float(weights[some] @ xlogy(mixed, mixed).sum(axis=0))
+    return primal, entropy - penalty, worst, intercept
 
 
 def _certify_without_empty(
@@ -165,6 +197,7 @@ def _certify_without_empty(
     l2: float,
     theta: np.ndarray,
     present: np.ndarray,
+    rms: np.ndarray | None,
 ) -> tuple[float, float, float, np.ndarray]:
     """Certificate of a problem in which some classes have no (weight of) tokens.
 
@@ -183,6 +216,7 @@ def _certify_without_empty(
         l1=l1,
         l2=l2,
         weight=theta,
+        rms=rms,
     )
     logits = _logits(XT, coef)
     full = np.empty(len(coef))
@@ -197,64 +231,81 @@ def _certify_without_empty(
     return primal, dual, kkt, full
 
 
+def _root_mean_squares(XT: np.ndarray) -> np.ndarray:
+    out = np.empty(len(XT))
+    _loops.squares(XT, out)
+    return np.sqrt(out / XT.shape[1])
+
+
+def _token_blocks(n: int, n_classes: int) -> list[slice]:
+    """Blocks of tokens whose float64 probabilities take 16 MB."""
+    size = max(256, 2_000_000 // n_classes)
+    return [slice(start, min(n, start + size)) for start in range(0, n, size)]
+
+
+def _neurons_at_once(n: int) -> int:
+    """Neurons whose float64 copies take 32 MB."""
+    return max(16, min(256, 4_000_000 // n))
+
+
 def _logits(XT: np.ndarray, coef: np.ndarray) -> np.ndarray:
     """Logits without intercepts, float64 (C, n)."""
     used = np.flatnonzero((coef != 0).any(axis=0))
     logits = np.zeros((len(coef), XT.shape[1]))
-    for start in range(0, len(used), BLOCK):
-        picked = used[start : start + BLOCK]
+    step = _neurons_at_once(XT.shape[1])
+    for start in range(0, len(used), step):
+        picked = used[start : start + step]
         logits += coef[:, picked] @ XT[picked].astype(np.float64)
     return logits
 
 
-def _outer_sums(XT: np.ndarray, theta: np.ndarray, a: np.ndarray) -> np.ndarray:
-    """Σᵢ θᵢ a x_iᵀ: what the constant distribution adds, (C, d)."""
-    means = np.concatenate(
-        [XT[s : s + BLOCK].astype(np.float64) @ theta for s in range(0, len(XT), BLOCK)]
-    )
-    return np.outer(a, means)
-
-
-def _mass(
-    gradient: np.ndarray, XT: np.ndarray, y: np.ndarray, theta: np.ndarray, n_classes: int
-) -> np.ndarray:
-    """Σᵢ θᵢ qᵢ x_iᵀ = gradient + Σᵢ θᵢ yᵢ x_iᵀ, (C, d)."""
-    sums = np.empty_like(gradient)
-    member = np.zeros((n_classes, len(y)))
-    member[y, np.arange(len(y))] = theta
-    for s in range(0, len(XT), BLOCK):
-        sums[:, s : s + BLOCK] = member @ XT[s : s + BLOCK].T.astype(np.float64)
-    return gradient + sums
-
-
 def _polish(
     logits: np.ndarray, intercept: np.ndarray, target: np.ndarray, theta: np.ndarray
-) -> np.ndarray:
-    """Newton steps on the intercepts alone (they are not penalised), by halving if needed."""
-    b = intercept.copy()
-    best = np.inf
-    step = np.zeros_like(b)
-    for _ in range(30):
-        logp = log_softmax(logits + b[:, None])
-        q = np.exp(logp)
-        totals = q @ theta
-        error = totals - target
-        size = float(np.abs(error).max())
-        if not size < best:
-            # Rounding floor, or the step was too long: go half-way back once, then stop.
-            if best < 1e-12:
-                return b - step
-            b -= 0.5 * step
-            step *= 0.5
-            if float(np.abs(step).max(initial=0.0)) < 1e-14:
-                return b
-            continue
-        best = size
-        if size < 1e-15:
-            return b
-        hessian = np.diag(totals) - (q * theta) @ q.T
-        hessian[np.diag_indices_from(hessian)] += 1e-12 + 1e-9 * totals
-        # A class with no token has its optimum at minus infinity: bound the step.
-        step = np.clip(-np.linalg.lstsq(hessian, error, rcond=1e-13)[0], -2, 2)
-        b += step
-    return b
+) -> tuple[np.ndarray, np.ndarray]:
+    """Newton steps on the intercepts alone (they are not penalised), halved where they overshoot.
+
+    Returns the intercepts and the class totals that they give. The Hessian is kept while it serves:
+    it costs far more than the totals where there are many classes.
+    """
+    best, best_total, size = intercept.copy(), target, np.inf
+    b, step, hessian = best, np.zeros_like(best), None
+    for _ in range(40):
+        total, fresh = _totals(logits, b, theta, want_hessian=hessian is None)
+        hessian = fresh if hessian is None else hessian
+        now = float(np.abs((total - target) / target).max())
+        if not now < size:
+            # The rounding floor, or a step too long.
+            if size < 1e-9 or float(np.abs(step).max(initial=0.0)) < 1e-14:
+                break
+            step = 0.5 * step
+            hessian = None
+        else:
+            slow = now > 0.2 * size
+            best, best_total, size = b, total, now
+            if size < 1e-11:
+                break
+            if slow and fresh is None:
+                hessian = _totals(logits, b, theta, want_hessian=True)[1]
+            assert hessian is not None
+            damped = hessian + np.diag(1e-12 + 1e-9 * total)
+            # A class with next to no token has its optimum far away: bound the step.
+            step = np.clip(-np.linalg.solve(damped, total - target), -2, 2)
+        b = best + step
+    return best, best_total
+
+
+def _totals(
+    logits: np.ndarray, b: np.ndarray, theta: np.ndarray, *, want_hessian: bool
+) -> tuple[np.ndarray, np.ndarray | None]:
+    n_classes, n = logits.shape
+    total = np.zeros(n_classes)
+    pairs = np.zeros((n_classes, n_classes)) if want_hessian else None
+    for part in _token_blocks(n, n_classes):
+        q = np.exp(log_softmax(logits[:, part] + b[:, None]))
+        total += q @ theta[part]
+        if pairs is not None:
+            # With many classes float32 is precise enough for a Newton direction.
+            kind = np.float32 if n_classes > 64 else np.float64
+            small = q.astype(kind, copy=False)
+            pairs += (small * theta[part].astype(kind)) @ small.T
+    return total, None if pairs is None else np.diag(total) - pairs

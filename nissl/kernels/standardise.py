@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float
 
 from nissl.errors import InputError
 from nissl.kernels.checks import check_matrix
+from nissl.kernels.problem import token_weights
 
 __all__ = ["constant", "moments", "standardise"]
 
@@ -15,28 +16,43 @@ BLOCK = 128
 
 
 def moments(
-    X: Float[np.ndarray, "n d"],
+    X: Float[np.ndarray, "n d"], *, weight: Float[np.ndarray, " n"] | None = None
 ) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, " d"]]:
     """Return mean and (population) standard deviation of each neuron, float64, two passes.
 
     A neuron whose spread is below the resolution of float32 at its mean is constant: its standard
     deviation is returned as exactly 0.
 
+    Parameters
+    ----------
+    X
+        Neurons, (n, d), any float type and memory order.
+    weight
+        Weight of each token, 0 or more, (n,); equal by default. A whole weight of k is the same as
+        the token k times, and a token of weight 0 counts for nothing.
+
     Raises
     ------
     InputError
-        No tokens, no neurons, or a value that is NaN or infinite (the neuron is named).
+        No tokens, no neurons, a value that is NaN or infinite (the neuron is named), or weights
+        that do not fit.
     """
     check_matrix(X)
+    theta = None if weight is None else token_weights(weight, X.shape[0])
     XT = X.T
     d = XT.shape[0]
     mean = np.empty(d)
     sd = np.empty(d)
     for start in range(0, d, BLOCK):
         block = XT[start : start + BLOCK].astype(np.float64)
-        mean[start : start + BLOCK] = block.mean(axis=1)
+        mean[start : start + BLOCK] = block.mean(axis=1) if theta is None else block @ theta
         block -= mean[start : start + BLOCK, None]
-        sd[start : start + BLOCK] = np.sqrt(np.einsum("ij,ij->i", block, block) / block.shape[1])
+        if theta is None:
+            variance = np.einsum("ij,ij->i", block, block) / block.shape[1]
+        else:
+            block *= block
+            variance = block @ theta
+        sd[start : start + BLOCK] = np.sqrt(variance)
     sd[sd <= 1e-7 * np.abs(mean)] = 0.0
     return mean, sd
 

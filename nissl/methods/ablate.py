@@ -5,8 +5,9 @@ This shows what a probe can read from a set of neurons, not what the model uses.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ import polars as pl
 from nissl.errors import SettingError
 from nissl.methods.evaluate import (
     RETRAIN_L2,
+    Curve,
     check_sizes,
     correct_masked,
     correct_retrained,
@@ -141,37 +143,15 @@ def ablate(
     if unknown:
         raise SettingError(f'how must be "mask" or "retrain", not "{unknown[0]}"')
     ks = check_sizes(list(sizes or default_sizes(task.n_neurons)), task.n_neurons)
-    jobs: list[tuple[str, str, int, int, np.ndarray]] = []
-    for mode in how:
-        for k in ks:
-            jobs.append((mode, "top", k, 0, np.sort(ranking.top(k))))
-            jobs.append((mode, "bottom", k, 0, np.sort(ranking.bottom(k))))
-            for i, chosen in enumerate(random_sets(task.n_neurons, k, draws, seed)):
-                jobs.append((mode, "random", k, i, chosen))
-        jobs.append((mode, "all", task.n_neurons, 0, np.arange(task.n_neurons)))
-
-    def run(job: tuple[str, str, int, int, np.ndarray]) -> np.ndarray:
-        mode, _, _, _, neurons = job
-        if mode == "mask":
-            return correct_masked(task.test, probe.coef, probe.intercept, neurons)
-        return correct_retrained(task, neurons, l2=l2)
-
-    # Largest first, so that the last worker is not left alone with the longest fit.
-    order = sorted(range(len(jobs)), key=lambda i: (jobs[i][0] == "mask", -jobs[i][2]))
-    done = map_tasks(run, [jobs[i] for i in order], description=f"{task.name}: ablation")
-    right = dict(zip(order, done, strict=True))
+    right = _correct(task, ranking, probe, ks, tuple(how), draws, l2, seed)
     rows = []
     for mode in how:
         for k in ks:
-            for kind in KINDS:
-                picked = [
-                    right[i]
-                    for i, job in enumerate(jobs)
-                    if job[0] == mode and job[1] == kind and job[2] == k
-                ]
-                rows.append(_row(task, mode, kind, k, np.stack(picked), seed))
-        whole = next(right[i] for i, job in enumerate(jobs) if job[0] == mode and job[1] == "all")
-        rows.append(_row(task, mode, "all", task.n_neurons, whole[None, :], seed))
+            rows += [
+                _row(task, mode, kind, k, np.stack(right[mode, kind, k]), seed) for kind in KINDS
+            ]
+        whole = right[mode, "all", task.n_neurons]
+        rows.append(_row(task, mode, "all", task.n_neurons, np.stack(whole), seed))
     return Ablation(
         provenance=Provenance(
             method="ablation",
@@ -184,6 +164,54 @@ def ablate(
         table=pl.DataFrame(rows),
         majority=majority_accuracy(task),
     )
+
+
+def _correct(
+    task: Task,
+    ranking: Ranking,
+    probe: ProbeResult,
+    ks: tuple[int, ...],
+    how: tuple[str, ...],
+    draws: int,
+    l2: float,
+    seed: int,
+) -> dict[tuple[str, str, int], list[np.ndarray]]:
+    """Return which test tokens are right, (n,) a draw, by (how, kind, k)."""
+    d = task.n_neurons
+    jobs: list[tuple[int, Callable[[], dict[tuple[str, str, int], np.ndarray]]]] = []
+
+    def curve(kind: str, order: np.ndarray) -> dict[tuple[str, str, int], np.ndarray]:
+        found = Curve(task, order, l2=l2)
+        return {("retrain", kind, k): found.correct(k) for k in ks}
+
+    def alone(mode: str, kind: str, neurons: np.ndarray) -> dict[Any, np.ndarray]:
+        if mode == "mask":
+            right = correct_masked(task.test, probe.coef, probe.intercept, neurons)
+        else:
+            right = correct_retrained(task, neurons, l2=l2)
+        return {(mode, kind, len(neurons)): right}
+
+    # The best and the worst k are nested, so their probes follow one another; random sets are not.
+    nested = {"top": ranking.order, "bottom": ranking.order[::-1]}
+    for mode in how:
+        for kind, order in nested.items():
+            if mode == "retrain":
+                jobs.append((sum(ks), partial(curve, kind, order[: ks[-1]])))
+            else:
+                jobs += [(0, partial(alone, mode, kind, np.sort(order[:k]))) for k in ks]
+        for k in ks:
+            cost = k if mode == "retrain" else 0
+            for chosen in random_sets(d, k, draws, seed):
+                jobs.append((cost, partial(alone, mode, "random", chosen)))
+        jobs.append((d if mode == "retrain" else 0, partial(alone, mode, "all", np.arange(d))))
+    # Largest first, so that the last worker is not left alone with the longest fit.
+    jobs.sort(key=lambda job: -job[0])
+    done = map_tasks(lambda job: job[1](), jobs, description=f"{task.name}: ablation")
+    right: dict[tuple[str, str, int], list[np.ndarray]] = {}
+    for found in done:
+        for key, value in found.items():
+            right.setdefault(key, []).append(value)
+    return right
 
 
 def _row(

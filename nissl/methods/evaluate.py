@@ -10,13 +10,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from nissl.errors import SettingError
+from nissl.kernels.curve import NestedProbes, Prefixes
 from nissl.kernels.dense import fit_dense
 from nissl.kernels.elastic_net import Fit, predict_scores
 from nissl.kernels.intervals import bootstrap_accuracy
 from nissl.methods.task import Part, Task
+from nissl.parallel import map_tasks
 
 __all__ = [
     "RETRAIN_L2",
+    "Curve",
     "Estimate",
     "check_sizes",
     "correct_masked",
@@ -126,6 +129,54 @@ def correct_retrained(
     """Return which tokens of ``part`` a probe retrained on ``neurons`` gets right, bool (n,)."""
     fit = retrain(task, neurons, l2=l2)
     return correct_of_subset(task.part(part), fit.coef, fit.intercept, neurons)
+
+
+class Curve:
+    """Probes retrained on the first k neurons of an order, and which tokens they get right.
+
+    Every probe starts from that on a smaller set of the same order, and every neuron is copied
+    once for all k; that on all neurons is the task's own, shared by every order.
+
+    Parameters
+    ----------
+    task, l2
+        As in :func:`retrain`.
+    order
+        Positions of neurons, the ones to keep first, (m,), m ≤ d.
+    """
+
+    def __init__(self, task: Task, order: np.ndarray, *, l2: float = RETRAIN_L2) -> None:
+        self._task, self._l2, self._order = task, l2, order
+        self._probes = NestedProbes(
+            task.train.X, task.train.y, task.n_classes, order, l2=l2, tol=RETRAIN_TOL
+        )
+        self._parts: dict[str, Prefixes] = {}
+
+    def correct(self, k: int, part: str = "test") -> np.ndarray:
+        """Return which tokens of ``part`` the probe on the first k neurons gets right, (n,)."""
+        return self._correct(k, part, self._probes.below(k))
+
+    def correct_each(self, sizes: list[int], part: str = "test") -> list[np.ndarray]:
+        """Return the same for several k, fitted side by side.
+
+        All start from the largest set below the smallest of them, so that the result does not
+        depend on how many run at a time.
+        """
+        if not sizes:
+            return []
+        start = self._probes.below(min(sizes))
+        return map_tasks(lambda k: self._correct(k, part, start), sizes)
+
+    def _correct(self, k: int, part: str, start: Fit | None) -> np.ndarray:
+        if k == self._task.n_neurons:
+            whole = _whole(self._task, self._l2)
+            return correct_of(self._task.part(part), whole.coef, whole.intercept)
+        fit = self._probes.fit(k, start)
+        with _LOCK:
+            if part not in self._parts:
+                self._parts[part] = Prefixes(self._task.part(part).X, self._order)
+        scores = predict_scores(self._parts[part].first(k), fit.coef, fit.intercept)
+        return scores.argmax(axis=1) == self._task.part(part).y
 
 
 def take_columns(X: np.ndarray, neurons: np.ndarray) -> np.ndarray:

@@ -120,9 +120,9 @@ def localise(
     start = Fit(
         coef=probe.coef,
         intercept=probe.intercept,
-        objective=float("nan"),
+        objective=probe.objective,
         gap=probe.gap,
-        kkt=float("nan"),
+        kkt=probe.kkt,
         iterations=0,
         gradients=0.0,
         seconds=0.0,

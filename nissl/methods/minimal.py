@@ -13,6 +13,7 @@ import polars as pl
 from nissl.errors import SettingError
 from nissl.methods.evaluate import (
     RETRAIN_L2,
+    Curve,
     correct_of_subset,
     correct_retrained,
     estimate,
@@ -138,12 +139,11 @@ def minimal_set(
         raise SettingError(f"growth must be above 1, not {growth:g}")
     d = task.n_neurons
     seen: dict[int, float] = {}
+    curve = Curve(task, ranking.order, l2=l2)
 
     def look(sizes: Sequence[int]) -> None:
         new = [k for k in sizes if k not in seen]
-        right = map_tasks(
-            lambda k: correct_retrained(task, np.sort(ranking.top(k)), "dev", l2=l2), new
-        )
+        right = curve.correct_each(new, "dev")
         seen.update((k, float(ok.mean())) for k, ok in zip(new, right, strict=True))
 
     everything = np.arange(d)
@@ -175,7 +175,7 @@ def minimal_set(
             high = min([high, *enough])
         found[delta] = high
     rows = [
-        _set_row(task, ranking, delta, found[delta], seen[found[delta]], draws, l2, seed)
+        _set_row(task, curve, delta, found[delta], seen[found[delta]], draws, l2, seed)
         for delta in sorted(deltas)
     ]
     points = pl.DataFrame(
@@ -210,7 +210,7 @@ def _growing(d: int, growth: float) -> list[int]:
 
 def _set_row(
     task: Task,
-    ranking: Ranking,
+    curve: Curve,
     delta: float,
     k: int,
     dev_accuracy: float,
@@ -218,14 +218,14 @@ def _set_row(
     l2: float,
     seed: int,
 ) -> dict[str, Any]:
-    sets = [np.sort(ranking.top(k)), *random_sets(task.n_neurons, k, draws, seed)]
     right = map_tasks(
         lambda neurons: correct_retrained(task, neurons, l2=l2),
-        sets,
+        random_sets(task.n_neurons, k, draws, seed),
         description=f"{task.name}: minimal set, δ = {delta:g}",
     )
-    top = estimate(right[0], task.test, seed=seed)
-    rand = estimate(np.stack(right[1:]), task.test, seed=seed)
+    # The probe of the best k is the one that was found on the dev tokens.
+    top = estimate(curve.correct(k), task.test, seed=seed)
+    rand = estimate(np.stack(right), task.test, seed=seed)
     return {
         "delta": float(delta),
         "k": k,

@@ -30,8 +30,19 @@ class ProbeResult(Result):
         Weights (C, d) for standardised neurons; exact zeros.
     intercept
         (C,).
+    objective
+        Mean cross-entropy + λ₁‖W‖₁ + (λ₂/2)‖W‖² on the training tokens, in float64.
     gap
         Certified relative duality gap of the fit.
+    kkt
+        Largest violation of the optimality conditions.
+    iterations, gradients
+        Outer iterations, and work in units of one full gradient (both matrix products). A fit that
+        starts from another, as after a search of λ, counts its own alone.
+    seconds
+        CPU seconds of the fit.
+    converged
+        Whether the tolerance was reached.
     accuracy, low, high
         Test accuracy with its 95 % sentence-bootstrap interval.
     majority
@@ -46,8 +57,11 @@ class ProbeResult(Result):
     intercept: np.ndarray
     l1: float
     l2: float
+    objective: float
     gap: float
+    kkt: float
     iterations: int
+    gradients: float
     seconds: float
     converged: bool
     train_accuracy: float
@@ -76,6 +90,16 @@ class ProbeResult(Result):
             f"class is right on {self.majority:.1%}.",
             f"It gives {self.n_used:,} of {self.neurons.height:,} neurons a non-zero weight "
             f"(λ₁ = {self.l1:g}, λ₂ = {self.l2:g}; certified relative gap {self.gap:.1e}{state}).",
+        )
+
+    def certificate(self) -> str:
+        """How good the fit is and what it cost, in one line."""
+        plural = "" if self.iterations == 1 else "s"
+        return (
+            f"Certificate: relative gap {self.gap:.1e}, optimality violation {self.kkt:.1e}, "
+            f"objective {self.objective:.6g}; {self.iterations:,} iteration{plural}, "
+            f"{self.gradients:,.1f} full gradients, {self.seconds:.2f} CPU s; "
+            f"{'converged' if self.converged else 'NOT CONVERGED'}."
         )
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -146,8 +170,11 @@ def evaluate_fit(
         intercept=fit.intercept,
         l1=l1,
         l2=l2,
+        objective=float(fit.objective),
         gap=float(fit.gap),
+        kkt=float(fit.kkt),
         iterations=int(fit.iterations),
+        gradients=float(fit.gradients),
         seconds=float(fit.seconds),
         converged=bool(fit.converged),
         train_accuracy=float(right["train"].mean()),

@@ -10,11 +10,16 @@ import numpy as np
 import polars as pl
 
 from nissl.errors import SettingError
+from nissl.kernels.ablation import (
+    UNREGULARISED_L2,
+    ablate_probe,
+    ablation_score,
+    check_fraction,
+)
 from nissl.kernels.dense import fit_dense
 from nissl.kernels.elastic_net import Fit, elastic_net_path
-from nissl.kernels.lca import lca_order
 from nissl.kernels.univariate import f_statistic
-from nissl.methods.evaluate import correct_masked, correct_of
+from nissl.methods.evaluate import correct_of
 from nissl.methods.task import Task
 from nissl.parallel import map_tasks
 from nissl.results import Provenance, Result
@@ -27,9 +32,6 @@ __all__ = ["DEFAULT_GRID", "LambdaSearch", "search_lambda"]
 DEFAULT_GRID = ((1e-2, 1e-2), (3e-3, 3e-3), (1e-3, 1e-3), (3e-4, 3e-4), (1e-4, 1e-4))
 """Pairs (λ₁, λ₂) that are tried by default."""
 
-UNREGULARISED_L2 = 1e-7
-"""Stands for λ = 0: without it the weights of separable classes have no finite optimum."""
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LambdaSearch(Result):
@@ -38,8 +40,9 @@ class LambdaSearch(Result):
     Attributes
     ----------
     table
-        One row a pair: ``l1, l2, top, bottom, accuracy, score, neurons, gap, converged`` (dev
-        accuracies; ``top``/``bottom``: all but the best/worst ``fraction`` set to their mean).
+        One row a pair: ``l1, l2, top, bottom, accuracy, score, neurons`` (dev accuracies;
+        ``top``/``bottom``: all but the best/worst ``fraction`` set to their mean), and the fit's
+        certificate: ``gap, iterations, gradients, converged, cpu_seconds``.
     unregularised
         Dev accuracy without regularisation.
     """
@@ -110,11 +113,9 @@ def search_lambda(
         raise SettingError("the λ grid is empty; give pairs such as (1e-3, 1e-3)")
     if any(a < 0 or b < 0 for a, b in pairs):
         raise SettingError("the λ grid has a negative value; penalties are 0 or more")
-    if not 0 < fraction <= 0.5:
-        raise SettingError(f"fraction must lie in (0, 0.5], not {fraction:g}")
+    check_fraction(fraction)
     train, dev = task.train, task.dev
     ties = f_statistic(train.X, train.y, task.n_classes)
-    k = max(1, round(fraction * task.n_neurons))
 
     def without() -> list[Fit]:
         return [
@@ -137,20 +138,21 @@ def search_lambda(
     unregularised = float(correct_of(dev, free.coef, free.intercept).mean())
     rows = []
     for (l1, l2), fit in zip(pairs, fits, strict=True):
-        order = lca_order(fit.coef, tie_score=ties).order
-        top = correct_masked(dev, fit.coef, fit.intercept, order[:k]).mean()
-        bottom = correct_masked(dev, fit.coef, fit.intercept, order[-k:]).mean()
-        whole = correct_of(dev, fit.coef, fit.intercept).mean()
+        kept = ablate_probe(
+            dev.X, dev.y, fit.coef, fit.intercept, fraction=fraction, tie_score=ties
+        )
         rows.append(
             {
                 "l1": l1,
                 "l2": l2,
-                "top": float(top),
-                "bottom": float(bottom),
-                "accuracy": float(whole),
-                "score": float(alpha * (top - bottom) - beta * (unregularised - whole)),
+                "top": kept.top,
+                "bottom": kept.bottom,
+                "accuracy": kept.whole,
+                "score": ablation_score(kept, unregularised, alpha=alpha, beta=beta),
                 "neurons": int((fit.coef != 0).any(axis=0).sum()),
                 "gap": float(fit.gap),
+                "iterations": int(fit.iterations),
+                "gradients": float(fit.gradients),
                 "converged": bool(fit.converged),
                 "cpu_seconds": float(fit.seconds),
             }

@@ -30,6 +30,14 @@ __all__ = ["Block", "blocks", "sharing_block"]
 ALPHA = 0.05
 MOST_PAIRS = 200
 MOST_NAMES = 60
+CERTIFICATE = (
+    small("gap", "relative gap"),
+    count("iterations", "iterations"),
+    number("gradients", "full gradients", 1),
+    number("cpu_seconds", "CPU s"),
+    Column("converged", lambda row: "yes" if row["converged"] else "no", False),
+)
+"""How good a fit is, and what it cost."""
 KINDS = {"top": "best", "random": "random", "bottom": "worst", "all": "all"}
 
 
@@ -93,8 +101,7 @@ def _search(findings: PropertyFindings) -> Block:
             share("bottom", f"worst {search.fraction:.0%}"),
             number("score", "score", 3),
             count("neurons", "non-zero"),
-            small("gap", "gap"),
-            Column("converged", lambda row: "yes" if row["converged"] else "no", False),
+            *CERTIFICATE,
         ),
     )
     figure = picture(
@@ -125,6 +132,21 @@ def _probe(findings: PropertyFindings) -> Block:
         "Probe and baselines (test)",
         (text("name", "who"), interval("accuracy", "accuracy [95% interval]")),
     )
+    certificate = make_table(
+        pl.DataFrame(
+            {
+                "objective": [probe.objective],
+                "kkt": [probe.kkt],
+                "gap": [probe.gap],
+                "iterations": [probe.iterations],
+                "gradients": [probe.gradients],
+                "cpu_seconds": [probe.seconds],
+                "converged": [probe.converged],
+            }
+        ),
+        "Certificate of the probe",
+        (small("objective", "objective", 6), small("kkt", "optimality violation"), *CERTIFICATE),
+    )
     figures = (
         picture(
             base.plot,
@@ -142,7 +164,7 @@ def _probe(findings: PropertyFindings) -> Block:
         sentences=(*probe.summary(), *base.summary()),
         caveat="A probe shows what can be read from the neurons, not what the model uses.",
         figures=figures,
-        tables=(baselines, per_class),
+        tables=(baselines, certificate, per_class),
     )
 
 
