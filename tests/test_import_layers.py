@@ -77,7 +77,7 @@ def test_kernels_do_not_see_models_files_or_tables() -> None:
     for path in (PACKAGE / "kernels").glob("*.py"):
         text = path.read_text(encoding="utf-8")
         for word in ("import torch", "import polars", "pathlib", "transformers"):
-            if word == "import torch" and path.name in ("fista.py", "_fista_step.py"):
+            if word == "import torch" and "fista" in path.name:
                 # The torch engine, on purpose: torch is imported inside functions, when it runs.
                 assert "\nimport torch" not in text, f"{path.name} imports torch at once"
                 continue

@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from nissl.errors import InputError, LabelError, NotConverged, SettingError
-from nissl.kernels import fista
+from nissl.kernels import _fista_rows
+from nissl.kernels._fista_certify import Point, certify_rows
+from nissl.kernels._fista_rows import Rows
 from nissl.kernels.elastic_net import fit_elastic_net
-from nissl.kernels.fista import Point, Rows, certify_rows, solve_many_torch
+from nissl.kernels.fista import solve_many_torch
 from nissl.kernels.fit import Fit, certify
 from nissl.kernels.problem import Problem
 from nissl.kernels.standardise import moments, standardise
@@ -140,7 +142,7 @@ def test_blocks_of_rows_streamed_or_not_give_what_the_whole_gives(monkeypatch, t
     np.save(tmp_path / "X.npy", X.astype(np.float16))
     mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
     half = solve_many_torch(np.array(mapped).astype(np.float32), problems, tol=1e-4)
-    monkeypatch.setattr(fista, "device_budget", lambda device: 0)
+    monkeypatch.setattr(_fista_rows, "device_budget", lambda device: 0)
     streamed = solve_many_torch(mapped, problems, tol=1e-4, block=50)
     for a, b, c, e in zip(whole, blocks, half, streamed, strict=True):
         assert same_objective(a, b, 1e-4)

@@ -22,7 +22,7 @@ LAG = 0.4
 SMALL_WEIGHT = 5e-3
 """Tokens with p(1 − p) below this are left out of a Gram matrix (its mass is rescaled)."""
 
-FEW_TOKENS = 3_000
+FEW_TOKENS = 1_000
 """A Gram matrix rests on so many tokens at least, if there are as many."""
 
 TOKENS_A_NEURON = 5
