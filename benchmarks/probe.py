@@ -30,6 +30,7 @@ MAIN, GAP = "0.001", "0.001"
 
 def main() -> None:
     args = arguments()
+    sys.stdout.reconfigure(line_buffering=True)  # pyright: ignore[reportAttributeAccessIssue]
     # Libraries that read the number of threads once, when they are loaded, are loaded after this.
     set_threads(1)
     if args.memory_child:

@@ -265,3 +265,21 @@ def test_without_numba_the_optimum_is_the_same():
         answers.append(done.stdout.split())
     assert [a[0] for a in answers] == ["True", "False"]
     assert float(answers[0][1]) == pytest.approx(float(answers[1][1]), rel=2e-5)
+
+
+@pytest.mark.parametrize("l1", [1e-2, 1e-3, 1e-4])
+def test_the_objective_never_rises(monkeypatch, l1):
+    X, y, C = data(n=1500, d=200)
+    seen = []
+    gap = _search._gap
+
+    def watched(state, *rest):
+        seen.append(state.objective(l1, 1e-3))
+        return gap(state, *rest)
+
+    monkeypatch.setattr(_search, "_gap", watched)
+    fit = fit_elastic_net(X, y, C, l1=l1, l2=1e-3, tol=1e-6)
+    assert fit.converged
+    assert len(seen) > 3
+    assert all(b <= a * (1 + 1e-6) for a, b in zip(seen, seen[1:], strict=False))
+    assert fit.objective <= seen[-1] * (1 + 1e-6)

@@ -13,6 +13,10 @@ from nissl.kernels.checks import check_shape, neuron_major
 BLOCK = 256
 """Neurons copied at a time where a product wants only some of them."""
 
+SPARSE = 4
+"""Where each class uses fewer than one in so many of the neurons used at all, sums of rows are
+cheaper than a dense product."""
+
 
 class Neurons:
     """Standardised neurons, one contiguous row each, and their root mean square.
@@ -60,6 +64,11 @@ class Neurons:
         """Return W Xᵀ, (C, n), reading only neurons that have a weight."""
         used = np.flatnonzero(W.any(axis=0))
         out = np.zeros((len(W), self.n), dtype=np.float32)
+        if SPARSE * np.count_nonzero(W) < W.shape[0] * len(used):
+            for c in range(len(W)):
+                some = np.flatnonzero(W[c])
+                _loops.combine(self.XT, some, W[c, some], np.float32(0), out[c])
+            return out
         if 2 * len(used) > self.d:
             return np.matmul(W, self.XT, out=out)
         for start in range(0, len(used), BLOCK):

@@ -22,14 +22,17 @@ LAG = 0.4
 SMALL_WEIGHT = 5e-3
 """Tokens with p(1 − p) below this are left out of a Gram matrix (its mass is rescaled)."""
 
-FEW_TOKENS = 1_000
+FEW_TOKENS = 3_000
 """A Gram matrix rests on so many tokens at least, if there are as many."""
 
-TOKENS_A_NEURON = 5
+TOKENS_A_NEURON = 4
 """And on so many a neuron: more hardly make a better model. Doubled where the model misleads."""
 
-FRESH = 0.05
+FRESH = 0.1
 """A neuron joins where it violates its condition by this share of the worst violation."""
+
+EXTEND = 0.5
+"""A Gram matrix is extended by up to this share of its neurons, and made anew for more."""
 
 MANY_CLASSES = 128
 """From here on intercepts settle by scaling: a Hessian over the classes would cost more."""
@@ -235,7 +238,7 @@ class State:
         kept = self.grams.get(c)
         if kept is not None and kept.moved(curvature) <= LAG:
             fresh = np.setdiff1d(neurons, kept.neurons, assume_unique=True)
-            if len(fresh) <= 0.5 * len(kept.neurons):
+            if len(fresh) <= EXTEND * len(kept.neurons):
                 if len(fresh):
                     self.grams[c] = kept = self._extended(c, kept, fresh)
                 return ridged(kept.of(neurons), l2)
