@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -281,5 +282,5 @@ def test_the_objective_never_rises(monkeypatch, l1):
     fit = fit_elastic_net(X, y, C, l1=l1, l2=1e-3, tol=1e-6)
     assert fit.converged
     assert len(seen) > 3
-    assert all(b <= a * (1 + 1e-6) for a, b in zip(seen, seen[1:], strict=False))
+    assert all(b <= a * (1 + 1e-6) for a, b in pairwise(seen))
     assert fit.objective <= seen[-1] * (1 + 1e-6)
