@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Provenance", "Result", "load_result", "versions"]
 
-FORMAT = 2
+FORMAT = 3
 """Goes up when a result has other fields or columns: an older one is refused, not half read."""
 
 HOMES = ("nissl.methods", "nissl.study.outcome")

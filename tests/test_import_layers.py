@@ -28,6 +28,7 @@ MAY = {
     "extraction": BASE | {"corpus", "inputs", "model", "store", "parallel"},
     "methods": BASE | {"kernels", "model", "store", "results", "parallel", "plotting"},
     "testing": BASE | {"kernels", "store", "results", "methods"},
+    "testing_bench": {"errors", "kernels"},
     "study": BASE | {"methods", "extraction", "corpus", "model", "store", "results", "data"},
     "report": BASE | {"study", "methods", "results", "plotting", "parallel"},
 }

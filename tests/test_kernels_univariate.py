@@ -8,10 +8,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.feature_selection import f_classif
 
-from nissl.errors import InputError, LabelError
+from nissl.errors import InputError, LabelError, SettingError
+from nissl.kernels.all_univariate import METHODS, univariate_scores
+from nissl.kernels.class_stats import class_stats, collect_stats
+from nissl.kernels.iou import overlap_scores
+from nissl.kernels.mutual_information import binned_information, neighbour_information
+from nissl.kernels.rank_curves import rank_curves
 from nissl.kernels.standardise import constant, moments, standardise
-from nissl.kernels.univariate import class_means, f_statistic, mean_difference
-from nissl.testing import planted_activations, problems
+from nissl.kernels.univariate import (
+    class_means,
+    f_of_stats,
+    f_statistic,
+    mean_difference,
+    probeless,
+    selectivity,
+)
+from nissl.testing import check_scorer, planted_activations, problems
 
 
 def data(seed=0, offset=0.0):
@@ -135,3 +147,81 @@ def test_values_that_are_not_numbers_are_named():
         moments(X)
     with pytest.raises(InputError, match="2 neurons do not fit"):
         standardise.__wrapped__(X, np.zeros(2), np.ones(2))
+
+
+@pytest.mark.parametrize("standardised", [True, False])
+def test_probeless_is_the_sum_over_pairs(standardised):
+    X, y = data()
+    X[:, 2] *= 9
+    found = probeless(X, y, 6, standardised=standardised)
+    means = np.stack([X[y == c].astype(np.float64).mean(axis=0) for c in range(4)])
+    means /= X.astype(np.float64).std(axis=0) if standardised else 1.0
+    pairs = np.abs(means[:, None] - means[None])
+    assert found[:4] == pytest.approx(pairs.sum(axis=1), abs=1e-5)
+    assert (found[4:] == 0).all()
+    whole = sum(pairs[a, b] for a in range(4) for b in range(a))
+    assert 0.5 * found.sum(axis=0) == pytest.approx(whole, abs=1e-5)
+
+
+def test_selectivity_is_a_signed_difference_in_standard_deviations():
+    X, y = data()
+    X[:, 2] *= 9
+    want = mean_difference(X, y, 4) / X.astype(np.float64).std(axis=0)
+    assert selectivity(X, y, 4) == pytest.approx(want, abs=1e-5)
+    assert (selectivity(X, y, 5)[4] == 0).all()
+    assert (selectivity(X, y, 4) < 0).any()
+
+
+@given(problems())
+@settings(max_examples=40)
+def test_f_of_statistics_is_the_f_of_the_matrix(problem):
+    X, y, n_classes = problem
+    got, want = f_of_stats(class_stats(X, y, n_classes)), f_statistic(X, y, n_classes)
+    assert got[want < 1e8] == pytest.approx(want[want < 1e8], rel=1e-4, abs=1e-6)
+
+
+def test_f_of_raw_neurons_needs_their_means_and_gets_them():
+    X, y = data(offset=3000.0)
+    stats = collect_stats([(X, y)], 4, centre=X.mean(axis=0, dtype=np.float64))
+    assert f_of_stats(stats) == pytest.approx(f_classif(X.astype(np.float64), y)[0], rel=1e-6)
+
+
+def test_constant_neurons_get_zero():
+    X, y = data()
+    X[:, 1] = 0.3
+    for scores in (
+        probeless(X, y, 4),
+        selectivity(X, y, 4),
+        f_of_stats(class_stats(X, y, 4))[None],
+    ):
+        assert (scores[:, 1] == 0).all()
+        assert (scores[:, 0] != 0).all()
+
+
+def test_all_at_once_is_what_each_gives_alone():
+    X, y = data()
+    found = univariate_scores(X, y, 4)
+    alone = {
+        "probeless": probeless(X, y, 4),
+        "selectivity": np.abs(selectivity(X, y, 4)),
+        "mi": binned_information(X, y, 4).shares,
+        "auc": rank_curves(X, y, 4).separation,
+        "ap": rank_curves(X, y, 4).two_sided,
+        "iou": overlap_scores(X, y, 4),
+        "knn-mi": neighbour_information(X, y, 4).shares,
+    }
+    for name, scores in alone.items():
+        assert np.array_equal(found[name].by_class, scores), name
+        assert np.array_equal(univariate_scores(X, y, 4, methods=[name])[name].by_class, scores)
+    assert found["f"].overall == pytest.approx(f_statistic(X, y, 4), rel=1e-4)
+    assert found["probeless"].overall == pytest.approx(0.5 * alone["probeless"].sum(axis=0))
+    assert found["ap"].overall == pytest.approx(alone["ap"].max(axis=0))
+    with pytest.raises(SettingError, match='Did you mean "probeless"'):
+        univariate_scores(X, y, 4, methods=["probless"])
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_rankings_keep_the_contract_of_scorers(name):
+    check_scorer(
+        lambda X, y: univariate_scores(X, y, int(y.max()) + 1, methods=[name])[name].by_class
+    )

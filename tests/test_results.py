@@ -92,8 +92,8 @@ def damage(folder, change):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda t: t.update(format=99), "has format 99, this version reads 2; run the analysis"),
-        (lambda t: t.update(format=1), "has format 1, this version reads 2; run the analysis"),
+        (lambda t: t.update(format=99), "has format 99, this version reads 3; run the analysis"),
+        (lambda t: t.update(format=1), "has format 1, this version reads 3; run the analysis"),
         (lambda t: t.update(result=[1]), "holds no result"),
         (lambda t: t["result"].update({"$type": "Evil"}), "unknown type of result 'Evil'"),
         (lambda t: t["result"]["fields"].pop("value"), "has other fields now"),

@@ -100,7 +100,12 @@ def rank(
     store: Annotated[Path, Parameter(help="Activation store, made by nissl extract.")],
     *,
     label: Label,
-    method: Annotated[str, Parameter(help="lca, mean-difference, f or random.")] = "lca",
+    method: Annotated[
+        str,
+        Parameter(
+            help="A ranking (see nissl rankings); settings follow a colon: forward:k_max=50."
+        ),
+    ] = "lca",
     of: Annotated[str | None, Parameter(help="Rank for this class alone.")] = None,
     top: Annotated[int, Parameter(help="Neurons to print.")] = 20,
     l1: Annotated[float | None, Parameter(help="λ₁ of lca; searched if not given.")] = None,
@@ -120,12 +125,16 @@ def rank(
     nissl rank acts --label upos --top 30
     nissl rank acts --label upos --of NOUN --method mean-difference
     nissl rank acts --label xpos --l1 1e-3 --out ranking.csv
+    nissl rank acts --label xpos --method weights:over=max:penalty=ridge
     ```
     """
     ready(threads, quiet)
+    from nissl.methods import parse_method, rank_lca
     from nissl.methods import rank as run_rank
-    from nissl.methods import rank_lca
 
+    parse_method(method)
+    if method != "lca" and (l1 is not None or l2 is not None):
+        raise SettingError(f"--l1 and --l2 go with lca; write {method}:l1=… for another ranking")
     task = _task(store, label, min_count, absent)
     if method == "lca":
         ranking = rank_lca(task, _fit(task, l1, l2, seed))

@@ -1,54 +1,94 @@
 """The methods: one verb a file, a plain function that returns a frozen result."""
 
 from nissl.methods.ablate import Ablation, ablate, default_sizes
+from nissl.methods.agreement import NOT_TRUTH
 from nissl.methods.baselines import Baselines, baselines
+from nissl.methods.compare import DEFAULT_METHODS, compare
+from nissl.methods.comparison import Comparison
 from nissl.methods.contexts import NeuronView, show_neuron
 from nissl.methods.control import Selectivity, control_task, selectivity
 from nissl.methods.layers import LayerProfile, layer_profile
 from nissl.methods.localise import Localisation, localise
 from nissl.methods.minimal import MinimalSet, minimal_set
+from nissl.methods.minimal_equals import EqualSets
+from nissl.methods.minimal_stability import SetStability, set_stability
+from nissl.methods.minimal_swaps import equal_sets
+from nissl.methods.neuron_sets import NeuronSet, PermutationPValues
 from nissl.methods.probe import ProbeResult, fit_probe
-from nissl.methods.rank import RANKINGS, Ranking, Scorer, rank, rank_lca, rank_scores
+from nissl.methods.rank import Ranking, Scorer, rank_lca, rank_order, rank_scores, rank_weights
+from nissl.methods.rankings import (
+    RANKINGS,
+    RankingMethod,
+    method_table,
+    parse_method,
+    rank,
+    register_ranking,
+)
 from nissl.methods.redundancy import Redundancy, redundancy
 from nissl.methods.regularise import DEFAULT_GRID, LambdaSearch, search_lambda
 from nissl.methods.share import Sharing, share_labels, share_properties, share_sets
+from nissl.methods.significance import knockoff_set, permutation_pvalues, stable_set
 from nissl.methods.task import Part, Task, make_task
+
+# Importing these files registers their methods.
+from nissl.methods import rankers_weights as rankers_weights  # isort: skip
+from nissl.methods import rankers_statistics as rankers_statistics  # isort: skip
+from nissl.methods import rankers_search as rankers_search  # isort: skip
 
 __all__ = [
     "DEFAULT_GRID",
+    "DEFAULT_METHODS",
+    "NOT_TRUTH",
     "RANKINGS",
     "Ablation",
     "Baselines",
+    "Comparison",
+    "EqualSets",
     "LambdaSearch",
     "LayerProfile",
     "Localisation",
     "MinimalSet",
+    "NeuronSet",
     "NeuronView",
     "Part",
+    "PermutationPValues",
     "ProbeResult",
     "Ranking",
+    "RankingMethod",
     "Redundancy",
     "Scorer",
     "Selectivity",
+    "SetStability",
     "Sharing",
     "Task",
     "ablate",
     "baselines",
+    "compare",
     "control_task",
     "default_sizes",
+    "equal_sets",
     "fit_probe",
+    "knockoff_set",
     "layer_profile",
     "localise",
     "make_task",
+    "method_table",
     "minimal_set",
+    "parse_method",
+    "permutation_pvalues",
     "rank",
     "rank_lca",
+    "rank_order",
     "rank_scores",
+    "rank_weights",
     "redundancy",
+    "register_ranking",
     "search_lambda",
     "selectivity",
+    "set_stability",
     "share_labels",
     "share_properties",
     "share_sets",
     "show_neuron",
+    "stable_set",
 ]

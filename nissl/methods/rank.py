@@ -1,25 +1,25 @@
-"""Rankings of neurons: Linguistic Correlation Analysis and its simplest rivals."""
+"""What a ranking is, and how weights, scores or an order become one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import polars as pl
 
 from nissl.errors import LabelError, SettingError, did_you_mean
 from nissl.kernels.lca import lca_order
-from nissl.kernels.univariate import f_statistic, mean_difference
-from nissl.methods.probe import ProbeResult, fit_probe
+from nissl.kernels.univariate import f_statistic
+from nissl.methods.probe import ProbeResult
 from nissl.methods.task import Task
 from nissl.results import Provenance, Result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["RANKINGS", "Ranking", "Scorer", "rank", "rank_lca", "rank_scores"]
+__all__ = ["Ranking", "Scorer", "rank_lca", "rank_order", "rank_scores", "rank_weights"]
 
 Scorer = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """All that a new ranking must be: ``(X (n, d), y (n,)) -> scores (C, d)``."""
@@ -123,27 +123,58 @@ def rank_lca(task: Task, probe: ProbeResult) -> Ranking:
     that enter at the same p are ordered by weight; neurons without any weight come last, ordered
     by their F statistic, so that the order is total and the same on every run.
     """
+    return rank_weights(task, probe.coef, settings={"l1": probe.l1, "l2": probe.l2})
+
+
+def rank_weights(
+    task: Task, coef: np.ndarray, *, settings: Mapping[str, Any] | None = None
+) -> Ranking:
+    """Return the order of Linguistic Correlation Analysis for weights (C, d) of any probe."""
     ties = f_statistic(task.train.X, task.train.y, task.n_classes)
-    found = lca_order(probe.coef, tie_score=ties)
+    found = lca_order(coef, tie_score=ties)
     return Ranking(
-        provenance=Provenance(
-            method="lca",
-            settings={"l1": probe.l1, "l2": probe.l2},
-            inputs={**task.inputs, "task": task.fingerprint},
-        ),
+        provenance=_origin(task, "lca", settings, None),
         property=task.name,
         method="lca",
         classes=task.classes,
         neurons=task.neurons,
         order=found.order,
-        scores=np.abs(probe.coef).astype(np.float32),
+        scores=np.abs(coef).astype(np.float32),
         class_order=found.class_order,
         percent=found.percent,
     )
 
 
-def rank_scores(task: Task, method: str, scores: np.ndarray, *, seed: int | None = None) -> Ranking:
-    """Turn scores (C, d), higher better, into a :class:`Ranking` by their maximum over classes."""
+def rank_scores(
+    task: Task,
+    method: str,
+    scores: np.ndarray,
+    *,
+    over: Literal["max", "sum"] = "max",
+    overall: np.ndarray | None = None,
+    ties: np.ndarray | None = None,
+    seed: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> Ranking:
+    """Turn scores into a :class:`Ranking`.
+
+    Parameters
+    ----------
+    scores
+        (C, d), higher better.
+    over
+        Whether a neuron counts by its largest score over classes or by their sum.
+    overall
+        Score for the whole property, (d,), where it is neither.
+    ties
+        Orders neurons of equal score, higher first, (d,); without it, or where it is equal too,
+        neurons keep their own order.
+
+    Raises
+    ------
+    SettingError
+        Scores of another shape, or not finite (the first such neuron is named).
+    """
     if scores.shape != (task.n_classes, task.n_neurons):
         raise SettingError(
             f"{method}: scores have shape {scores.shape}, expected "
@@ -152,56 +183,82 @@ def rank_scores(task: Task, method: str, scores: np.ndarray, *, seed: int | None
     if not np.isfinite(scores).all():
         bad = task.neurons["neuron"][int(np.argwhere(~np.isfinite(scores))[0, 1])]
         raise SettingError(f"{method}: the score of neuron {bad} is not finite")
-    best = scores.max(axis=0)
+    if over not in ("max", "sum"):
+        raise SettingError(f'{method}: over must be "max" or "sum", not "{over}"')
+    best = scores.max(axis=0) if over == "max" else scores.sum(axis=0)
+    if overall is not None:
+        best = np.asarray(overall, dtype=np.float64)
+        if best.shape != (task.n_neurons,) or not np.isfinite(best).all():
+            raise SettingError(f"{method}: overall scores must be {task.n_neurons} finite numbers")
+    second = np.zeros(task.n_neurons) if ties is None else np.asarray(ties, dtype=np.float64)
     return Ranking(
-        provenance=Provenance(
-            method=method, inputs={**task.inputs, "task": task.fingerprint}, seed=seed
-        ),
+        provenance=_origin(task, method, settings, seed),
         property=task.name,
         method=method,
         classes=task.classes,
         neurons=task.neurons,
-        # Stable sorts: equal scores keep the neurons' own order.
-        order=np.argsort(-best, kind="stable"),
+        order=np.lexsort((-second, -best)),
         scores=scores.astype(np.float32),
-        class_order=np.argsort(-scores, axis=1, kind="stable"),
+        class_order=np.stack([np.lexsort((-second, -row)) for row in scores]),
         percent=np.zeros(task.n_neurons, dtype=np.int64),
     )
 
 
-def _lca(task: Task, seed: int, **settings: Any) -> Ranking:
-    return rank_lca(task, fit_probe(task, seed=seed, **settings))
+def rank_order(
+    task: Task,
+    method: str,
+    order: np.ndarray,
+    *,
+    scores: np.ndarray | None = None,
+    seed: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> Ranking:
+    """Turn an order of some neurons, best first, into a :class:`Ranking` of all.
+
+    Parameters
+    ----------
+    order
+        Positions of the chosen neurons, best first, (m,), each once, m ≤ d. The others follow by
+        their F statistic.
+    scores
+        (C, d) for the order of each class; without them every class has the common order, and a
+        chosen neuron's score falls from 1 towards 0 while all others have 0.
+    """
+    d = task.n_neurons
+    chosen = np.asarray(order, dtype=np.int64)
+    if len(np.unique(chosen)) != len(chosen) or (len(chosen) and not chosen.min() >= 0):
+        raise SettingError(f"{method}: an order names each neuron once")
+    if len(chosen) and chosen.max() >= d:
+        raise SettingError(f"{method}: the order names neuron {chosen.max()} of {d}")
+    ties = f_statistic(task.train.X, task.train.y, task.n_classes)
+    rest = np.setdiff1d(np.arange(d), chosen, assume_unique=True)
+    whole = np.concatenate([chosen, rest[np.argsort(-ties[rest], kind="stable")]])
+    if scores is None:
+        value = np.zeros(d)
+        value[chosen] = 1 - np.arange(len(chosen)) / max(1, len(chosen))
+        scores = np.repeat(value[None], task.n_classes, axis=0)
+        class_order = np.repeat(whole[None], task.n_classes, axis=0)
+    else:
+        class_order = rank_scores(task, method, scores, ties=ties).class_order
+    return Ranking(
+        provenance=_origin(task, method, settings, seed),
+        property=task.name,
+        method=method,
+        classes=task.classes,
+        neurons=task.neurons,
+        order=whole,
+        scores=np.asarray(scores).astype(np.float32),
+        class_order=class_order,
+        percent=np.zeros(d, dtype=np.int64),
+    )
 
 
-def _mean_difference(task: Task, seed: int) -> Ranking:
-    scores = np.abs(mean_difference(task.train.X, task.train.y, task.n_classes))
-    return rank_scores(task, "mean-difference", scores)
-
-
-def _f(task: Task, seed: int) -> Ranking:
-    value = f_statistic(task.train.X, task.train.y, task.n_classes)
-    scores = np.repeat(np.asarray(value)[None, :], task.n_classes, axis=0)
-    return rank_scores(task, "f", scores)
-
-
-def _random(task: Task, seed: int) -> Ranking:
-    scores = np.random.default_rng(seed).random((1, task.n_neurons))
-    return rank_scores(task, "random", np.repeat(scores, task.n_classes, axis=0), seed=seed)
-
-
-RANKINGS: dict[str, Callable[..., Ranking]] = {
-    "lca": _lca,
-    "mean-difference": _mean_difference,
-    "f": _f,
-    "random": _random,
-}
-
-
-def rank(task: Task, method: str = "lca", *, seed: int = 0, **settings: Any) -> Ranking:
-    """Rank the neurons of a task by a named method (see :data:`RANKINGS`)."""
-    if method not in RANKINGS:
-        raise SettingError(
-            f'no ranking "{method}"; there are {", ".join(RANKINGS)}.'
-            f"{did_you_mean(method, RANKINGS)}"
-        )
-    return RANKINGS[method](task, seed=seed, **settings)
+def _origin(
+    task: Task, method: str, settings: Mapping[str, Any] | None, seed: int | None
+) -> Provenance:
+    return Provenance(
+        method=method,
+        settings=dict(settings or {}),
+        inputs={**task.inputs, "task": task.fingerprint},
+        seed=seed,
+    )
