@@ -7,7 +7,7 @@ stacked over all their classes, serves them all.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from nissl.kernels._drive import Clock, drive
 from nissl.kernels._neurons import Neurons
 from nissl.kernels._newton import State
 from nissl.kernels._search import Limits, Samples, solve, walk
-from nissl.kernels.checks import check_penalty
+from nissl.kernels.checks import check_penalty, check_shape
 from nissl.kernels.fit import Fit, one_thread, warn_not_converged
 from nissl.kernels.problem import Problem
 
@@ -121,9 +121,12 @@ def path_many(
     return out
 
 
-def _prepare(X: np.ndarray, problems: Sequence[Problem], time_limit: float | None):
+def _prepare(
+    X: np.ndarray, problems: Sequence[Problem], time_limit: float | None
+) -> tuple[Neurons, Callable[[int], State], list[Clock]]:
+    check_shape(X)
     for problem in problems:
-        problem.check(*X.shape) if X.ndim == 2 and X.size else check_penalty(l1=problem.l1)
+        problem.check(*X.shape)
     neurons = Neurons.of(X)
     deadline = None if time_limit is None else time.thread_time() + time_limit
     clocks = [Clock(deadline) for _ in problems]
