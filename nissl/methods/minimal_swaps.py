@@ -46,7 +46,7 @@ def equal_sets(
 ) -> EqualSets:
     """Swap each neuron of a minimal set for its cluster mates and count equally good sets.
 
-    Neurons are clustered by average linkage on 1 − |r| (Dalvi et al. 2020). First single swaps
+    Neurons are clustered by average linkage on 1 − absolute correlation (Dalvi et al. 2020). First single swaps
     are tried: one neuron of the set for a mate outside it. A probe is retrained for each, and the
     swap is equal where the lower end of the one-sided 95 % interval of its difference to the set
     (dev, paired bootstrap over sentences) is at least −``margin`` points. Then all choices are
@@ -62,7 +62,7 @@ def equal_sets(
     delta
         Which of the minimal sets.
     threshold
-        Cut of the clusters: neurons of one have |r| above about 1 − threshold.
+        Cut of the clusters: neurons of one have an absolute correlation above about 1 − threshold.
     max_swaps
         Single swaps to try; drawn at random where there are more.
     draws
