@@ -48,11 +48,11 @@ def equal_sets(
 
     Neurons are clustered by average linkage on 1 − absolute correlation (Dalvi et al. 2020). First
     single swaps are tried: one neuron of the set for a mate outside it. A probe is retrained for
-    each, and the swap is equal where the lower end of the one-sided 95 % interval of its difference to the set
-    (dev, paired bootstrap over sentences) is at least −``margin`` points. Then all choices are
-    made at once, at random, ``draws`` times: of a cluster with m members in the set and g equal
-    mates, any m of the m + g neurons. The number of sets is the product of these choices, times
-    the share of the draws that are equally good.
+    each, and the swap is equal where the lower end of the one-sided 95 % interval of its difference
+    to the set (dev, paired bootstrap over sentences) is at least −``margin`` points. Then all
+    choices are made at once, at random, ``draws`` times: of a cluster with m members in the set and
+    g equal mates, any m of the m + g neurons. The number of sets is the product of these choices,
+    times the share of the draws that are equally good.
 
     It is a count among swaps inside clusters that were tried, and so a lower bound: sets that
     differ in other ways are not looked for.
