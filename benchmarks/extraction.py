@@ -110,7 +110,7 @@ def against_forward(corpus: Any, model: Any, *, rounds: int) -> dict[str, Any]:
     }
 
 
-def token_batches(corpus: Any, model: Any) -> list[tuple[Any, Any]]:
+def token_batches(corpus: Any, model: Any, size: int = 512) -> list[tuple[Any, Any]]:
     """Return the batches that extraction runs with its defaults, padded."""
     import torch
 
@@ -123,7 +123,7 @@ def token_batches(corpus: Any, model: Any) -> list[tuple[Any, Any]]:
     )
     out = []
     for plan in plan_shards(corpus.bounds, settings["shard_tokens"]):
-        for batch in batches(make_items(model, corpus.read(*plan.sentences), "error"), 512):
+        for batch in batches(make_items(model, corpus.read(*plan.sentences), "error"), size):
             ids = torch.zeros((len(batch), len(batch[0])), dtype=torch.long)
             mask = torch.zeros_like(ids)
             for i, item in enumerate(batch):

@@ -156,9 +156,9 @@ def test_other_precisions_are_their_float32_selves(kind):
     X, y = data(n=150, seed=6)
     T = torch.from_numpy(X).to(kind)
     problems = [Problem(y, 4, 5e-3, 1e-3), Problem(y, 4, 2e-3, 1e-2)]
-    ours = solve_many_torch(T, problems)
-    same = solve_many_torch(T.float(), problems)
-    array = solve_many_torch(T.float().numpy(), problems)
+    ours = solve_many_torch(T, problems, device=CPU)
+    same = solve_many_torch(T.float(), problems, device=CPU)
+    array = solve_many_torch(T.float().numpy(), problems, device=CPU)
     for a, b, c in zip(ours, same, array, strict=True):
         assert b.coef.tobytes() == c.coef.tobytes()
         assert a.iterations == b.iterations
