@@ -1,4 +1,4 @@
-"""Greedy linear selection against a naive loop, and retrained accuracy of forward orders.
+"""Greedy linear selection against a naive loop.
 
 Seconds are CPU seconds with one thread. Run in full, the loop would fit tens of thousands of sets
 of neurons; it is timed on a few candidates of a few steps and the rest interpolated, as the output
@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from nissl.kernels.curve import retrain_curve
-from nissl.kernels.fit import predict_scores
 from nissl.kernels.forward import forward_linear
 from nissl.parallel import set_threads
 
-__all__ = ["forward_figures", "forward_table"]
+__all__ = ["forward_figures"]
 
 D, STEPS, CLASSES, TOKENS = 768, 50, 10, 4000
 SMALL_D, SMALL_STEPS = 96, 12
@@ -83,36 +80,6 @@ def forward_figures(*, seed: int = 0) -> dict[str, Any]:
         "forward_picks_identical": same,
         "forward_size": f"{TOKENS} tokens × {D} neurons × {CLASSES} classes, {STEPS} steps",
     }
-
-
-def forward_table(
-    train: tuple[np.ndarray, np.ndarray],
-    dev: tuple[np.ndarray, np.ndarray],
-    n_classes: int,
-    orders: Mapping[str, np.ndarray],
-    sizes: Sequence[int],
-    *,
-    l2: float = 1e-3,
-) -> list[dict[str, Any]]:
-    """Retrain a ridge probe to convergence on the first k neurons of each order; score it on dev.
-
-    Parameters
-    ----------
-    train, dev
-        Neurons standardised by the training tokens (n, d), and class indices (n,).
-    orders
-        Positions of neurons, best first, by name.
-    sizes
-        Values of k.
-    """
-    rows = []
-    for name, order in orders.items():
-        fits = retrain_curve(*train, n_classes, order, sizes, l2=l2)
-        for k, fit in zip(sizes, fits, strict=True):
-            X = np.asfortranarray(dev[0][:, order[:k]])
-            guess = predict_scores(X, fit.coef, fit.intercept).argmax(axis=1)
-            rows.append({"order": name, "k": k, "accuracy": float((guess == dev[1]).mean())})
-    return rows
 
 
 if __name__ == "__main__":

@@ -33,9 +33,7 @@ def main() -> None:
 
     set_quiet(True)
     cuda = torch.cuda.is_available()
-    corpus = extraction.repeated(
-        load_corpus("nissl:treebank"), 2_000 if args.quick else args.words
-    )
+    corpus = extraction.repeated(load_corpus("nissl:treebank"), 2_000 if args.quick else args.words)
     with tempfile.TemporaryDirectory() as work:
         folder = make(Path(work) / "model", corpus, large=cuda)
         model = load_model(folder, device="cuda" if cuda else "cpu")

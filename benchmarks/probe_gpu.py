@@ -47,7 +47,10 @@ def main() -> None:
     rng = np.random.default_rng(0)
     labels = [planted.y.astype(np.int64)]
     labels += [rng.permutation(labels[0]) for _ in range(args.probes - 1)]
-    problems = [Problem(y, C, args.l1 / 2 ** (i % (args.halvings + 1)), args.l1) for i, y in enumerate(labels)]
+    problems = [
+        Problem(y, C, args.l1 / 2 ** (i % (args.halvings + 1)), args.l1)
+        for i, y in enumerate(labels)
+    ]
 
     T = torch.from_numpy(X).to(device)
     clock = time.perf_counter if cuda else time.process_time

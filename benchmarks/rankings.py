@@ -24,8 +24,6 @@ from nissl.parallel import set_threads
 
 FULL, QUICK = (2688, 200_000, 50), (64, 20_000, 50)
 """Neurons, tokens and tags of the problem that all rankings are timed on."""
-BLIND = ("probeless", "selectivity", "f", "auc")
-"""Methods that cannot see a neuron whose spread alone depends on the class."""
 
 
 def main() -> None:
@@ -36,12 +34,13 @@ def main() -> None:
     set_threads(1)
     from _rankings_forward import forward_figures
     from _rankings_gaussian import gaussian_figures
+    from _rankings_truth import truth_table
 
     size = QUICK if args.quick else FULL
     if args.child:
         print(json.dumps(univariate(*size)))
         return
-    figures: dict[str, Any] = {"quick": args.quick} | truth(1 if args.quick else 5)
+    figures: dict[str, Any] = {"quick": args.quick} | {"truth": truth_table(1 if args.quick else 5)}
     figures |= against_scikit_learn(5 if args.quick else 20)
     command = [sys.executable, __file__, "--child", *(["--quick"] if args.quick else [])]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -51,29 +50,6 @@ def main() -> None:
     for key, value in figures.items():
         print(f"{key:28s} {value}")
     print(json.dumps(figures))
-
-
-def truth(seeds: int) -> dict[str, Any]:
-    """Hits of each method in the top 18 of the planted bench, by kind, printed as a table."""
-    from nissl.kernels.all_univariate import METHODS, univariate_scores
-    from nissl.testing_bench import KINDS, hits, noise_above, planted_bench
-
-    table: dict[str, dict[str, list[int]]] = {name: {} for name in METHODS}
-    for seed in range(seeds):
-        bench = planted_bench(seed)
-        for name, scores in univariate_scores(bench.Z, bench.y, 2).items():
-            order = np.argsort(-scores.overall, kind="stable")
-            count = hits(bench, order)
-            seen = KINDS[:2] if name in BLIND else KINDS[:3]
-            for kind, value in (count | {"noise above": noise_above(bench, order, seen)}).items():
-                table[name].setdefault(kind, []).append(value)
-    print(f"hits in the top 18, {seeds} seeds (of 6, 6, 6 planted and 4 loud noise neurons);")
-    print("noise neurons above a planted one of a kind that the method sees")
-    columns = list(next(iter(table.values())))
-    print(f"{'':14s}" + "".join(f"{name:>16s}" for name in columns))
-    for name, row in table.items():
-        print(f"{name:14s}" + "".join(f"{' '.join(map(str, row[c])):>16s}" for c in columns))
-    return {"truth": table}
 
 
 def draw(d: int, n: int, classes: int) -> tuple[np.ndarray, np.ndarray]:

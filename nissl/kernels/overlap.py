@@ -145,7 +145,7 @@ def rank_biased_overlap(
 def average_overlap(orders: Int[np.ndarray, "m d"], k: int) -> Float[np.ndarray, " m"]:
     """Return AvgOverlap of each method: its mean Jaccard overlap with the others, float64 (m,).
 
-    Fan et al. 2023, section 3.1: the overlap of two methods is |A ∩ B| / |A ∪ B| of their k best
+    Fan et al. 2023 (AvgOverlap): the overlap of two methods is |A ∩ B| / |A ∪ B| of their k best
     neurons, and a method's value is the mean over all other methods.
 
     **Agreement is not truth**: a method that shares a bias with the others scores high, and one
@@ -194,7 +194,7 @@ def neuron_vote(
 ) -> Float[np.ndarray, " m"]:
     """Return NeuronVote of each method: its overlap with what the others elect, float64 (m,).
 
-    Fan et al. 2023, section 3.2: each of the other methods is a voter that ranks the neurons; the k
+    Fan et al. 2023 (NeuronVote): each of the other methods is a voter that ranks the neurons; the k
     neurons with the most Borda points are elected (lowest index on ties); the method's value is the
     Jaccard overlap of its own k best with them. A method does not vote on itself.
 
