@@ -26,10 +26,13 @@ MAY = {
     "store": BASE,
     "inputs": BASE | {"corpus", "model"},
     "extraction": BASE | {"corpus", "inputs", "model", "store", "parallel"},
-    "methods": BASE | {"kernels", "model", "store", "results", "parallel", "plotting"},
+    "effects": BASE | {"corpus", "inputs", "model", "results", "parallel"},
+    "methods": BASE | {"effects", "kernels", "model", "store", "results", "parallel", "plotting"},
     "testing": BASE | {"kernels", "store", "results", "methods"},
     "testing_bench": {"errors", "kernels"},
-    "study": BASE | {"methods", "extraction", "corpus", "model", "store", "results", "data"},
+    "study": BASE
+    | {"methods", "extraction", "corpus", "model", "store", "results", "data"}
+    | {"kernels", "plotting"},
     "report": BASE | {"study", "methods", "results", "plotting", "parallel"},
 }
 

@@ -6,11 +6,21 @@ import sys
 
 from cyclopts.exceptions import CycloptsError
 
-from nissl.cli import comparing, extraction, probing, stores, studies
+from nissl.cli import comparing, crossing, extraction, probing, stores, studies
 from nissl.cli.app import app
 from nissl.errors import EXIT_CODE, NisslError
 
-__all__ = ["app", "comparing", "entry", "extraction", "main", "probing", "stores", "studies"]
+__all__ = [
+    "app",
+    "comparing",
+    "crossing",
+    "entry",
+    "extraction",
+    "main",
+    "probing",
+    "stores",
+    "studies",
+]
 
 INTERRUPTED = 130
 

@@ -254,8 +254,10 @@ def _minimal(findings: PropertyFindings) -> Block:
     )
 
 
-def _selectivity(findings: PropertyFindings) -> Block:
+def _selectivity(findings: PropertyFindings) -> Block | None:
     selectivity = findings.selectivity
+    if selectivity is None:
+        return None
     figure = picture(
         lambda: selectivity.plot(new_axes(None)),
         alt=f"{findings.name}: test accuracy on the property and on its control task",
@@ -370,8 +372,10 @@ def sharing_block(sharing: Sharing, title: str, name: str) -> Block:
     return Block(title, sharing.summary(), caveat, figures, (pairs,))
 
 
-def _redundancy(findings: PropertyFindings) -> Block:
+def _redundancy(findings: PropertyFindings) -> Block | None:
     found = findings.redundancy
+    if found is None:
+        return None
     figure = picture(
         lambda: found.plot(new_axes(None)),
         alt=f"{findings.name}: neurons and correlation groups in each layer",

@@ -113,6 +113,8 @@ def _baselines(findings: PropertyFindings) -> dict[str, float]:
 
 
 def _selectivity(findings: PropertyFindings) -> dict[str, float]:
+    if findings.selectivity is None:
+        return {}
     rows = {row["neurons"]: row["selectivity"] for row in findings.selectivity.table.to_dicts()}
     sets = [name for name in rows if name.startswith("minimal set")]
     return {name: rows[name] for name in ("all neurons", *sets[-1:]) if name in rows}

@@ -101,20 +101,36 @@ def analyse_property(
     minimal = steps.run(
         "minimal",
         MinimalSet,
-        {**chosen, "deltas": config.deltas, "draws": few},
-        lambda: minimal_set(task, ranking, deltas=config.deltas, draws=few, seed=seed),
+        {**chosen, "deltas": config.deltas, "draws": few, "precision": config.precision},
+        lambda: minimal_set(
+            task,
+            ranking,
+            deltas=config.deltas,
+            precision=config.precision,
+            draws=few,
+            seed=seed,
+        ),
     )
-    select = steps.run(
-        "selectivity",
-        Selectivity,
-        {**chosen, "deltas": config.deltas, "seeds": config.control_seeds},
-        lambda: selectivity(task, probe, minimal, seeds=config.control_seeds, seed=seed),
+    select = (
+        steps.run(
+            "selectivity",
+            Selectivity,
+            {
+                **chosen,
+                "deltas": config.deltas,
+                "precision": config.precision,
+                "seeds": config.control_seeds,
+            },
+            lambda: selectivity(task, probe, minimal, seeds=config.control_seeds, seed=seed),
+        )
+        if "selectivity" not in config.skip
+        else None
     )
     widest = max(config.deltas)
     layers = steps.run(
         "layers",
         LayerProfile,
-        {**chosen, "delta": widest, "deltas": config.deltas},
+        {**chosen, "delta": widest, "deltas": config.deltas, "precision": config.precision},
         lambda: layer_profile(task, minimal.members(widest), seed=seed),
     )
     local = steps.run(
@@ -129,11 +145,15 @@ def analyse_property(
         if weighted >= 2
         else None
     )
-    redundant = steps.run(
-        "redundancy",
-        Redundancy,
-        {"threshold": config.threshold},
-        lambda: redundancy(task, threshold=config.threshold, seed=seed),
+    redundant = (
+        steps.run(
+            "redundancy",
+            Redundancy,
+            {"threshold": config.threshold},
+            lambda: redundancy(task, threshold=config.threshold, seed=seed),
+        )
+        if "redundancy" not in config.skip
+        else None
     )
     counts = {split: task.class_counts(split) for split in ("train", "dev", "test")}
     return PropertyFindings(

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from nissl.errors import SettingError, did_you_mean
+from nissl.errors import did_you_mean
+from nissl.study.config_files import (
+    checked,
+    model_near,
+    model_seen_from,
+    move_source,
+    read_settings,
+    source_near,
+    source_seen_from,
+    write_settings,
+)
 
 __all__ = [
     "AnalysisConfig",
@@ -18,6 +26,7 @@ __all__ = [
     "ExtractionConfig",
     "ModelConfig",
     "PropertyConfig",
+    "SharedConfig",
     "StudyConfig",
     "load_config",
     "make_config",
@@ -70,6 +79,9 @@ class PropertyConfig(_Strict):
     """Overrides the analysis's ``min_count``."""
     tags: str | None = None
     """Regular expression that a tag must match whole to take part."""
+    level: str | None = Field(default=None, min_length=1)
+    """Linguistic level, such as morphology, lexical, syntax or semantics; a study of several models
+    compares the levels."""
 
 
 class ExtractionConfig(_Strict):
@@ -95,11 +107,15 @@ class AnalysisConfig(_Strict):
     how: list[Literal["mask", "retrain"]] = ["mask", "retrain"]
     draws: int = Field(default=10, ge=2)
     deltas: list[float] = [0.5, 1.0]
+    precision: float = Field(default=0.03, gt=0, lt=1)
+    """Share of its size to which a minimal set is searched; coarser is cheaper."""
     control_seeds: list[int] = [0, 1, 2]
     mass: float = 0.5
     resamples: int = Field(default=10, ge=2)
     threshold: float = 0.3
     random_weights: bool = True
+    skip: list[Literal["selectivity", "redundancy"]] = []
+    """Steps to leave out; both are costly where there are many neurons."""
     neurons: int = Field(default=10, ge=1)
     """Best neurons of each property whose words and contexts are shown."""
     sentences: int = Field(default=60, ge=1)
@@ -124,11 +140,10 @@ def _properties(value: Any) -> Any:
     return [{"label": v} if isinstance(v, str) else v for v in value]
 
 
-class StudyConfig(_Strict):
-    """Corpora × model × properties, and how they are analysed."""
+class SharedConfig(_Strict):
+    """What is the same for every model: corpora, properties, and how they are analysed."""
 
     title: str | None = None
-    model: Annotated[ModelConfig, BeforeValidator(_model)] = ModelConfig()
     corpora: Annotated[dict[str, CorpusConfig], BeforeValidator(_corpora)]
     properties: Annotated[list[PropertyConfig], BeforeValidator(_properties)]
     extraction: ExtractionConfig = ExtractionConfig()
@@ -136,7 +151,7 @@ class StudyConfig(_Strict):
     seed: int = 0
 
     @model_validator(mode="after")
-    def _check(self) -> StudyConfig:
+    def _check(self) -> Self:
         if not self.corpora:
             raise ValueError("corpora: name at least one corpus")
         if not self.properties:
@@ -167,6 +182,30 @@ class StudyConfig(_Strict):
             return item.name
         return f"{item.corpus}/{item.label}" if len(self.corpora) > 1 else item.label
 
+    def with_sources(self, move: Callable[[str], str]) -> Self:
+        """Return the configuration with every corpus's relative sources moved."""
+        corpora = {
+            name: corpus.model_copy(update={"source": move_source(corpus.source, move)})
+            for name, corpus in self.corpora.items()
+        }
+        return self.model_copy(update={"corpora": corpora})
+
+
+class StudyConfig(SharedConfig):
+    """Corpora × model × properties, and how they are analysed."""
+
+    model: Annotated[ModelConfig, BeforeValidator(_model)] = ModelConfig()
+
+
+ROOMS: Mapping[str, type[BaseModel]] = {
+    "model": ModelConfig,
+    "corpora": CorpusConfig,
+    "properties": PropertyConfig,
+    "extraction": ExtractionConfig,
+    "analysis": AnalysisConfig,
+}
+"""Setting at the top → what is set below it, for naming what there is when a name is unknown."""
+
 
 def make_config(values: Mapping[str, Any], *, where: str | None = None) -> StudyConfig:
     """Check a mapping and return the configuration.
@@ -176,32 +215,7 @@ def make_config(values: Mapping[str, Any], *, where: str | None = None) -> Study
     SettingError
         An unknown or impossible setting; the closest known name is suggested.
     """
-    try:
-        return StudyConfig.model_validate(dict(values))
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "extra_forbidden":
-            known = _known_keys(first["loc"])
-            name = str(first["loc"][-1])
-            message = f"there is no such setting; there are {', '.join(known)}."
-            message += did_you_mean(name, known)
-        text = f"{place}: {message}" if place else message
-        raise SettingError(text, where=where) from None
-
-
-def _known_keys(loc: tuple[int | str, ...]) -> list[str]:
-    """Return the settings that exist at the place of an unknown one."""
-    rooms: dict[str, type[BaseModel]] = {
-        "model": ModelConfig,
-        "corpora": CorpusConfig,
-        "properties": PropertyConfig,
-        "extraction": ExtractionConfig,
-        "analysis": AnalysisConfig,
-    }
-    room = rooms.get(str(loc[0]), StudyConfig) if len(loc) > 1 else StudyConfig
-    return list(room.model_fields)
+    return checked(StudyConfig, values, ROOMS, where)
 
 
 def load_config(path: str | Path) -> StudyConfig:
@@ -212,38 +226,11 @@ def load_config(path: str | Path) -> StudyConfig:
     SettingError
         No such file, a syntax error (with its line), or an unknown setting.
     """
-    file = Path(path)
-    if not file.is_file():
-        names = [p.name for p in file.parent.iterdir()] if file.parent.is_dir() else []
-        raise SettingError(f"no such file.{did_you_mean(file.name, names)}", where=str(path))
-    try:
-        text = file.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise SettingError("is not UTF-8", where=str(path)) from None
-    if file.suffix.lower() == ".toml":
-        try:
-            values: Any = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise SettingError(f"is not TOML: {error}", where=str(path)) from None
-    else:
-        import yaml
-
-        try:
-            values = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            where = f"{path}:{mark.line + 1}" if mark else str(path)
-            problem = getattr(error, "problem", None) or "syntax error"
-            raise SettingError(f"is not YAML: {problem}", where=where) from None
-    if not isinstance(values, dict):
-        raise SettingError("must hold settings (key: value)", where=str(path))
-    config = make_config(values, where=str(path))
-    name = config.model.name
-    return _moved(
-        config,
-        lambda source: str(file.parent / source),
-        # A hub name has a slash too: only what starts with a dot is surely a folder.
-        str(file.parent / name) if name.startswith(".") else name,
+    config = make_config(read_settings(path), where=str(path))
+    folder = Path(path).parent
+    name = model_near(config.model.name, folder)
+    return config.with_sources(source_near(folder)).model_copy(
+        update={"model": config.model.model_copy(update={"name": name})}
     )
 
 
@@ -252,32 +239,7 @@ def save_config(config: StudyConfig, path: str | Path) -> None:
 
     Relative paths are written as seen from the file's folder.
     """
-    import yaml
-
     folder = Path(path).parent
-    name = config.model.name
-    if not Path(name).is_absolute() and (Path(name) / "config.json").is_file():
-        near = os.path.relpath(name, folder)
-        name = near if near.startswith(".") else os.path.join(".", near)
-    moved = _moved(config, lambda source: os.path.relpath(source, folder), name)
-    text = yaml.safe_dump(moved.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    Path(path).write_text(text, encoding="utf-8")
-
-
-def _moved(config: StudyConfig, move: Callable[[str], str], model: str) -> StudyConfig:
-    """Return the configuration with another model name and its relative sources moved."""
-
-    def each(source: Any) -> Any:
-        if isinstance(source, list):
-            return [each(item) for item in source]
-        if isinstance(source, dict):
-            return {key: each(item) for key, item in source.items()}
-        return source if source.startswith("nissl:") or Path(source).is_absolute() else move(source)
-
-    corpora = {
-        name: corpus.model_copy(update={"source": each(corpus.source)})
-        for name, corpus in config.corpora.items()
-    }
-    return config.model_copy(
-        update={"corpora": corpora, "model": config.model.model_copy(update={"name": model})}
-    )
+    values = config.with_sources(source_seen_from(folder)).model_dump(mode="json")
+    model = {**values.pop("model"), "name": model_seen_from(config.model.name, folder)}
+    write_settings({"title": values.pop("title"), "model": model, **values}, path)

@@ -70,6 +70,8 @@ class PropertyFindings:
         What is not in the task and how often.
     seconds
         CPU seconds of each step.
+
+    A step that was skipped, or that the property is too small for, is None.
     """
 
     name: str
@@ -82,11 +84,11 @@ class PropertyFindings:
     ranking: Ranking
     ablation: Ablation
     minimal: MinimalSet
-    selectivity: Selectivity
+    selectivity: Selectivity | None
     layers: LayerProfile
     localisation: Localisation
     sharing: Sharing | None
-    redundancy: Redundancy
+    redundancy: Redundancy | None
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     def results(self) -> dict[str, Result]:

@@ -95,7 +95,8 @@ def load_study(folder: str | Path) -> StudyOutcome:
             step: load_result(results / "properties" / slug(item["name"]) / step)
             for step in item["steps"]
         }
-        steps.setdefault("sharing", None)
+        for step in ("selectivity", "sharing", "redundancy"):
+            steps.setdefault(step, None)
         properties[item["name"]] = PropertyFindings(
             name=item["name"],
             corpus=item["corpus"],
