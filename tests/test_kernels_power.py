@@ -5,36 +5,36 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.stats import ttest_ind
+from statsmodels.stats.power import TTestIndPower
 
 from nissl.errors import SettingError
 from nissl.kernels.power import design_effect, minimal_effect, power_of, tokens_needed
 
 
 @pytest.mark.parametrize(
-    ("d", "n1", "alpha", "ratio", "power"),
-    [
-        (0.2, 400, 0.05, 1, 0.8064972788078826),
-        (0.3, 144, 0.01, 9, 0.7982791141729725),
-        (0.8, 50, 0.05 / 96, 4, 0.9367782020048133),
-        (0.25, 40, 0.05, 2, 0.24901831887047418),
-    ],
+    ("d", "n1", "alpha", "ratio"),
+    [(0.2, 400, 0.05, 1), (0.3, 144, 0.01, 9), (0.8, 50, 0.05 / 96, 4), (0.25, 40, 0.05, 2)],
 )
-def test_power_of_statsmodels(d, n1, alpha, ratio, power):
-    # statsmodels 0.15.0, TTestIndPower().power(d, n1, alpha, ratio).
+def test_power_of_statsmodels(d, n1, alpha, ratio):
+    want = TTestIndPower().power(d, n1, alpha, ratio)
+    assert 0.2 < want < 0.95
     n, share = n1 * (1 + ratio), 1 / (1 + ratio)
-    assert power_of(n, d, alpha=alpha, share=share) == pytest.approx(power, abs=1e-9)
-    assert power_of(n, -d, alpha=alpha, share=share) == pytest.approx(power, abs=1e-9)
+    assert power_of(n, d, alpha=alpha, share=share) == pytest.approx(want, abs=1e-9)
+    assert power_of(n, -d, alpha=alpha, share=share) == pytest.approx(want, abs=1e-9)
 
 
-def test_tokens_and_effects_of_statsmodels():
-    # TTestIndPower().solve_power: 393.4057 and 63.7656 a part; one-sided 138.0716 a part.
-    assert tokens_needed(0.2) == pytest.approx(2 * 393.4056930002526, abs=1)
-    assert tokens_needed(0.5) == pytest.approx(2 * 63.76561058891169, abs=1)
-    assert tokens_needed(0.3, two_sided=False) == pytest.approx(2 * 138.0715508961811, abs=1)
-    # nobs1 = 200, ratio = 3, alpha = .05 / 768.
-    assert minimal_effect(800, share=0.25, n_neurons=768) == pytest.approx(
-        0.3967689754117545, abs=1e-8
-    )
+@pytest.mark.parametrize("two_sided", [True, False])
+@pytest.mark.parametrize("d", [0.2, 0.3, 0.5])
+def test_tokens_needed_of_statsmodels(d, two_sided):
+    side = "two-sided" if two_sided else "larger"
+    part = TTestIndPower().solve_power(d, alpha=0.05, power=0.8, alternative=side)
+    assert tokens_needed(d, two_sided=two_sided) == pytest.approx(2 * part, abs=1)
+
+
+def test_smallest_effect_of_statsmodels():
+    alpha = 0.05 / 768
+    want = TTestIndPower().solve_power(nobs1=200, ratio=3, alpha=alpha, power=0.8)
+    assert minimal_effect(800, share=0.25, n_neurons=768) == pytest.approx(want, abs=1e-7)
 
 
 def test_power_of_simulated_t_tests():

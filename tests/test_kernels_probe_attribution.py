@@ -71,10 +71,11 @@ def test_integrated_gradients_are_means_of_gradients_on_the_way(of, hidden):
 @pytest.mark.parametrize("of", OUTPUTS)
 @pytest.mark.parametrize("hidden", [(), (5,), (5, 4)])
 def test_integrated_gradients_are_those_of_captum(of, hidden):
-    captum = pytest.importorskip("captum.attr")
+    from captum.attr import IntegratedGradients  # Slow to import: only where it is needed.
+
     X, y, layers, zero = draw(hidden=hidden, seed=1)
     Z = torch.as_tensor(X.astype(np.float64))
-    ig = captum.IntegratedGradients(in_torch(layers, of, y))
+    ig = IntegratedGradients(in_torch(layers, of, y))
     want, delta = ig.attribute(
         Z,
         baselines=torch.as_tensor(zero[None]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, cast
 
 from cyclopts import Parameter
 
@@ -27,24 +27,33 @@ def rankings() -> None:
     ready(None)
     from nissl.methods import method_table
 
-    for row in method_table().iter_rows(named=True):
-        slow = " (slow)" if row["slow"] else ""
-        settings = f"\n{'':18}{row['settings']}" if row["settings"] else ""
-        print(f"{row['method']:18}{row['about']}{slow}{settings}")
+    for targets in (False, True):
+        print("For numbers (--target):" if targets else "For classes (--label):")
+        for row in method_table(targets=targets).iter_rows(named=True):
+            slow = " (slow)" if row["slow"] else ""
+            settings = f"\n{'':18}{row['settings']}" if row["settings"] else ""
+            print(f"{row['method']:18}{row['about']}{slow}{settings}")
 
 
 @app.command
 def compare(
     store: Annotated[Path, Parameter(help="Activation store, made by nissl extract.")],
     label: Annotated[
-        list[str],
+        list[str] | None,
         Parameter(
             name=["--label", "-l"],
             negative="",
-            help="Label columns, such as upos or feats.Number.",
+            help="Label columns, such as upos or feats.Number; these or --target.",
         ),
-    ],
+    ] = None,
     *,
+    target: Annotated[
+        list[str] | None,
+        Parameter(
+            negative="",
+            help="Columns of numbers instead, or tree-depth, frequency, position; may be repeated.",
+        ),
+    ] = None,
     methods: Annotated[
         str | None,
         Parameter(
@@ -57,8 +66,12 @@ def compare(
         Parameter(help="Neurons kept, separated by commas, or percentages: 27,134,10%."),
     ] = None,
     how: Annotated[
-        str, Parameter(help="retrain (a new probe on the kept neurons), mask, or both.")
-    ] = "retrain,mask",
+        str | None,
+        Parameter(
+            help="retrain (a new probe on the kept neurons), mask, or both "
+            "[default: both; numbers: retrain]."
+        ),
+    ] = None,
     draws: Annotated[int, Parameter(help="Random sets of each size.")] = 10,
     seeds: Annotated[int, Parameter(help="Seeds for methods that use chance; 1: once.")] = 3,
     splits: Annotated[int, Parameter(help="Halvings of the corpus for stability; 0: none.")] = 2,
@@ -74,7 +87,8 @@ def compare(
     """Compare rankings of neurons: accuracy, agreement, stability and time.
 
     All rankings meet the same probes, random sets and test tokens. The folder gets
-    comparison.html, tables/*.csv and result.json (read back by nissl.load_result).
+    comparison.html, tables/*.csv and result.json (read back by nissl.load_result). For numbers the
+    measure is R², and the folder has a figure a target instead of the page.
 
     Examples
 
@@ -82,19 +96,27 @@ def compare(
     nissl compare acts upos
     nissl compare acts upos xpos --methods lca,probeless,forward --k 1%,5%,10% --out comparison
     nissl compare acts xpos --methods lca,lca:penalty=lasso --k 27,134 --splits 0 --how retrain
+    nissl compare acts --target tree-depth --target frequency --methods pearson,weights,random
     ```
     """
     ready(threads, quiet)
     from nissl.methods import DEFAULT_METHODS, parse_method
     from nissl.methods import compare as run_compare
 
+    if bool(label) == bool(target):
+        raise SettingError("give labels for classes or --target for numbers, one of them")
+    if target:
+        if how not in (None, "retrain") or min_count != 1:
+            raise SettingError("--how and --min-count are about classes; a target has none")
+        _compare_targets(store, target, methods, k, draws, seeds, splits, absent, seed, out)
+        return
     chosen = _words(methods, "--methods") if methods is not None else list(DEFAULT_METHODS)
     for name in chosen:
         # A wrong name costs nothing if it is found before the store is read.
         parse_method(name)
     sizes = _words(k, "--k") if k is not None else None
-    ways: list[Any] = _words(how, "--how")
-    tasks = [probing._task(store, name, min_count, absent) for name in label]
+    ways: list[Any] = ["retrain", "mask"] if how is None else _words(how, "--how")
+    tasks = [probing._task(store, name, min_count, absent) for name in label or ()]
     kept = None if sizes is None else _sizes(sizes, tasks[0].n_neurons)
     found = run_compare(
         tasks,
@@ -115,6 +137,46 @@ def compare(
         print(line)
     if out is not None:
         _write(found, out)
+
+
+def _compare_targets(
+    store: Path,
+    names: list[str],
+    methods: str | None,
+    k: str | None,
+    draws: int,
+    seeds: int,
+    splits: int,
+    absent: Literal["error", "leave-out"],
+    seed: int,
+    out: Path | None,
+) -> None:
+    from nissl.methods import DEFAULT_TARGET_METHODS, compare_targets, parse_method
+    from nissl.plotting import figure_bytes
+
+    chosen = list(DEFAULT_TARGET_METHODS) if methods is None else _words(methods, "--methods")
+    for name in chosen:
+        parse_method(name, targets=True)
+    sizes = _words(k, "--k") if k is not None else None
+    targets = [probing._target(store, name, absent) for name in names]
+    found = compare_targets(
+        targets,
+        chosen,
+        ks=None if sizes is None else _sizes(sizes, targets[0].n_neurons),
+        draws=draws,
+        seeds=seeds,
+        splits=splits,
+        seed=seed,
+    )
+    probing._show(("Test R² of the best k neurons, refitted:",), found.matrix())
+    for line in found.summary():
+        print(line)
+    if out is not None:
+        _tables(found, out)
+        for i, name in enumerate(found.targets, start=1):
+            figure = found.plot(target=name).figure
+            (out / f"r2-{i}.svg").write_bytes(figure_bytes(cast(Any, figure), "svg"))
+        print(f"wrote {out}", file=sys.stderr)
 
 
 def _words(text: str, option: str) -> list[str]:
@@ -141,10 +203,14 @@ def _sizes(words: list[str], n_neurons: int) -> list[int]:
 def _write(found: Any, out: Path) -> None:
     from nissl.report.comparison import write_comparison
 
+    _tables(found, out)
+    page = write_comparison(found, out / "comparison.html")
+    print(f"wrote {page}", file=sys.stderr)
+
+
+def _tables(found: Any, out: Path) -> None:
     found.save(out)
     tables = out / "tables"
     tables.mkdir(exist_ok=True)
     for name, frame in found.frames().items():
         frame.write_csv(tables / f"{name}.csv")
-    page = write_comparison(found, out / "comparison.html")
-    print(f"wrote {page}", file=sys.stderr)

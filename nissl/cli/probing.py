@@ -32,6 +32,21 @@ def _task(store: Path, label: str, min_count: int, absent: Literal["error", "lea
     return task
 
 
+def _target(store: Path, name: str, absent: Literal["error", "leave-out"]) -> Any:
+    """Open a store and make a target of numbers from a column, or from what a corpus tells."""
+    from nissl.corpus.targets import TARGETS
+    from nissl.methods import make_target
+    from nissl.store import Activations
+
+    acts = Activations.open(store)
+    derived = name in TARGETS and name not in acts.labels
+    values = TARGETS[name](acts.tokens) if derived else name
+    target = make_target(acts, values, name=name, absent=absent)
+    for reason, count in target.left_out.items():
+        print(f"left out: {count:,} {reason}", file=sys.stderr)
+    return target
+
+
 @app.command
 def probe(
     store: Annotated[Path, Parameter(help="Activation store, made by nissl extract.")],
@@ -99,13 +114,24 @@ def _show(lines: tuple[str, ...], frame: Any, rows: int = 60) -> None:
 def rank(
     store: Annotated[Path, Parameter(help="Activation store, made by nissl extract.")],
     *,
-    label: Label,
-    method: Annotated[
-        str,
+    label: Annotated[
+        str | None,
         Parameter(
-            help="A ranking (see nissl rankings); settings follow a colon: forward:k_max=50."
+            name=["--label", "-l"],
+            help="Label column, such as upos, xpos or feats.Number; this or --target.",
         ),
-    ] = "lca",
+    ] = None,
+    target: Annotated[
+        str | None,
+        Parameter(help="Column of numbers instead, or tree-depth, frequency or position."),
+    ] = None,
+    method: Annotated[
+        str | None,
+        Parameter(
+            help="A ranking (see nissl rankings); settings follow a colon: forward:k_max=50 "
+            "[default: lca; weights for --target]."
+        ),
+    ] = None,
     of: Annotated[str | None, Parameter(help="Rank for this class alone.")] = None,
     top: Annotated[int, Parameter(help="Neurons to print.")] = 20,
     l1: Annotated[float | None, Parameter(help="λ₁ of lca; searched if not given.")] = None,
@@ -117,7 +143,7 @@ def rank(
     threads: Threads = None,
     quiet: Quiet = False,
 ) -> None:
-    """Rank the neurons of a store for a label.
+    """Rank the neurons of a store for a label, or for a number.
 
     Examples
 
@@ -126,20 +152,29 @@ def rank(
     nissl rank acts --label upos --of NOUN --method mean-difference
     nissl rank acts --label xpos --l1 1e-3 --out ranking.csv
     nissl rank acts --label xpos --method weights:over=max:penalty=ridge
+    nissl rank acts --target tree-depth --method spearman
     ```
     """
     ready(threads, quiet)
     from nissl.methods import parse_method, rank_lca
     from nissl.methods import rank as run_rank
 
-    parse_method(method)
+    if (label is None) == (target is None):
+        raise SettingError("give --label for classes or --target for a number, one of them")
+    method = method or ("lca" if target is None else "weights")
+    parse_method(method, targets=target is not None)
     if method != "lca" and (l1 is not None or l2 is not None):
         raise SettingError(f"--l1 and --l2 go with lca; write {method}:l1=… for another ranking")
-    task = _task(store, label, min_count, absent)
-    if method == "lca":
-        ranking = rank_lca(task, _fit(task, l1, l2, seed))
+    if target is not None:
+        if of is not None or min_count != 1:
+            raise SettingError("--of and --min-count are about classes; a target has none")
+        ranking = run_rank(_target(store, target, absent), method, seed=seed)
     else:
-        ranking = run_rank(task, method, seed=seed)
+        task = _task(store, str(label), min_count, absent)
+        if method == "lca":
+            ranking = rank_lca(task, _fit(task, l1, l2, seed))
+        else:
+            ranking = run_rank(task, method, seed=seed)
     frame = ranking.frame()
     if of is not None:
         frame = ranking.frame_of(of)

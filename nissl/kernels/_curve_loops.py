@@ -6,10 +6,10 @@ values are a group: no threshold can part them.
 
 from __future__ import annotations
 
-from nissl.kernels._sort_loops import compiled
+from nissl.kernels._compiled import compiled
 
 
-@compiled
+@compiled()
 def precision_pass(score, labels, hits, out):
     """out[c] = Σ over tokens of class c of the precision at that token, tokens best first.
 
@@ -36,7 +36,7 @@ def precision_pass(score, labels, hits, out):
         i = j
 
 
-@compiled
+@compiled()
 def rank_pass(score, labels, out):
     """out[c] = sum of the ranks of class c, from 1, equal values sharing theirs; ascending."""
     out[:] = 0
@@ -52,7 +52,7 @@ def rank_pass(score, labels, out):
         i = j
 
 
-@compiled
+@compiled()
 def threshold_pass(score, labels, wanted, on, hits):
     """Switch on the first wanted[c] tokens for each class c, and all that equal the last of them.
 

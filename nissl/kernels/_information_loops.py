@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 
-from nissl.kernels._sort_loops import compiled
+from nissl.kernels._compiled import compiled
 
 
-@compiled
+@compiled()
 def group_bins(row, n, groups, out):
     """Join neighbouring bins to about equally full groups; write each bin's group, return how many.
 
@@ -30,7 +30,7 @@ def group_bins(row, n, groups, out):
     return used
 
 
-@compiled
+@compiled()
 def binned_pass(histogram, counts, groups, corrected, shares, entropies):
     """Information shares (d, C) and entropies of the grouped neurons (d,), both in nats.
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from nissl.kernels._sort_loops import compiled
+from nissl.kernels._compiled import compiled
 
 SCAN = 32
 """Up to so many values, counting all of them is faster than halving."""
 
 
-@compiled
+@compiled()
 def neighbour_pass(values, labels, counts, k, psi, place, own, start, out):
     """out[c] = class c's share of Ross's estimate (nats); the shares sum to the whole.
 
@@ -46,7 +46,7 @@ def neighbour_pass(values, labels, counts, k, psi, place, own, start, out):
             out[c] = (whole + m * (psi[n] - psi[m])) / n
 
 
-@compiled
+@compiled()
 def _class_sum(values, x, at, k, psi):
     """Σ over the class of ψ(tokens of the class near it) − ψ(tokens near it), itself not counted.
 
@@ -95,7 +95,7 @@ def _class_sum(values, x, at, k, psi):
     return total
 
 
-@compiled
+@compiled()
 def _last_below(values, limit, edge, size):
     """Place of the last of values[edge … edge + size − 1] that is not above the limit."""
     top = np.float32(limit)
@@ -111,7 +111,7 @@ def _last_below(values, limit, edge, size):
     return edge + found
 
 
-@compiled
+@compiled()
 def _first_above(values, limit, edge, size):
     """Place of the first of values[edge − size + 1 … edge] that is not below the limit."""
     low = np.float32(limit)
@@ -127,7 +127,7 @@ def _first_above(values, limit, edge, size):
     return edge - found
 
 
-@compiled
+@compiled()
 def _edge(values, here, r, sign):
     """Place of the furthest value within r of the one at ``here``, up (1) or down (−1)."""
     left = values.shape[0] - here if sign > 0 else here + 1

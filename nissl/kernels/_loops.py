@@ -6,37 +6,15 @@ right, but slow.
 
 from __future__ import annotations
 
-import inspect
 import math
-import os
-from collections.abc import Callable
 
 import numpy as np
 
-from nissl.kernels import _loops_numpy
-
-try:
-    from numba import njit
-except ImportError:  # pragma: no cover - numba is installed wherever the suite runs
-    njit = None
-if os.environ.get("NISSL_NO_NUMBA", "0") not in ("", "0"):
-    njit = None
-
-_FAST = {"reassoc", "contract", "nsz", "arcp"}
+from nissl.kernels import _loops_numpy as plain
+from nissl.kernels._compiled import FAST, compiled
 
 
-def _compiled(fn: Callable) -> Callable:
-    """Compile without the interpreter lock, cached on disk.
-
-    An import hook that checks shapes (as in our tests) may have wrapped the function in one that
-    numba can neither compile nor cache, so it is unwrapped first.
-    """
-    if njit is None:
-        return getattr(_loops_numpy, fn.__name__)
-    return njit(cache=True, nogil=True, fastmath=_FAST)(inspect.unwrap(fn))
-
-
-@_compiled
+@compiled(fast=FAST, plain=plain.descend)
 def descend(H, g, w, l1, penalised, max_passes, tol):
     """Coordinate descent on g'δ + ½ δ'Hδ + λ₁ Σ_{j<penalised} |w_j + δ_j|; return w + δ.
 
@@ -93,7 +71,7 @@ def descend(H, g, w, l1, penalised, max_passes, tol):
     return v
 
 
-@_compiled
+@compiled(fast=FAST, plain=plain.gather_scaled)
 def gather_scaled(XT, neurons, rows, scale, out):
     """out[a] = XT[neurons[a], rows] · scale; the last row of out is scale (the intercept)."""
     for a in range(neurons.shape[0]):
@@ -105,7 +83,7 @@ def gather_scaled(XT, neurons, rows, scale, out):
         out[last, i] = scale[i]
 
 
-@_compiled
+@compiled(fast=FAST, plain=plain.products)
 def products(XT, neurons, r, out):
     """out[a] = XT[neurons[a]] · r."""
     n = r.shape[0]
@@ -117,7 +95,7 @@ def products(XT, neurons, r, out):
         out[a] = total
 
 
-@_compiled
+@compiled(fast=FAST, plain=plain.combine)
 def combine(XT, neurons, delta, shift, out):
     """out = shift + Σ_a delta[a] XT[neurons[a]]."""
     n = out.shape[0]
@@ -130,7 +108,7 @@ def combine(XT, neurons, delta, shift, out):
                 out[i] += t * x[i]
 
 
-@_compiled
+@compiled(fast=FAST, plain=plain.squares)
 def squares(XT, out):
     """out[j] = XT[j] · XT[j], summed in float64."""
     for j in range(XT.shape[0]):
@@ -141,7 +119,7 @@ def squares(XT, out):
         out[j] = total
 
 
-@_compiled
+@compiled(fast=FAST, plain=plain.gather)
 def gather(XT, neurons, rows, out):
     """out[a] = XT[neurons[a], rows]."""
     for a in range(neurons.shape[0]):
@@ -150,7 +128,7 @@ def gather(XT, neurons, rows, out):
             out[a, i] = x[rows[i]]
 
 
-@_compiled
+@compiled(fast=FAST, plain=plain.step_change)
 def step_change(p, move, y, c, theta, t):
     """Change of the weighted cross-entropy when the logits of class c move by t · move."""
     total = 0.0
@@ -167,7 +145,7 @@ def step_change(p, move, y, c, theta, t):
     return total
 
 
-@_compiled
+@compiled(fast=FAST, plain=plain.apply_step)
 def apply_step(E, lse, c, p, move, t):
     """Add t · move to row c of the logits and bring their log-sum-exp up to date."""
     n_classes = E.shape[0]

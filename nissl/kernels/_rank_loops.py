@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from nissl.kernels._sort_loops import compiled, sort_packed, unpack
+from nissl.kernels._compiled import compiled
+from nissl.kernels._sort_loops import sort_packed, unpack
 
 
-@compiled
+@compiled()
 def rank_products(XT, tokens, target, cross, square):
     """cross[j] = Σ (rank − mean rank) · target and square[j] = Σ (rank − mean rank)², float64.
 

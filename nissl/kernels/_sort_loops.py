@@ -3,36 +3,19 @@
 A float32 is turned into an unsigned integer of the same order and packed with the label (or token)
 into one 64-bit integer. A radix sort of three passes of 11 bits orders it in linear time, labels
 and all, without comparing anything.
-
-Without numba, or with ``NISSL_NO_NUMBA=1``, the same functions run as plain Python: right, but
-very slow.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 
-try:
-    from numba import njit
-except ImportError:  # pragma: no cover - numba is installed wherever the suite runs
-    njit = None
-if os.environ.get("NISSL_NO_NUMBA", "0") not in ("", "0"):
-    njit = None
+from nissl.kernels._compiled import compiled
 
 _U11, _U22, _U32, _DIGIT = np.uint64(11), np.uint64(22), np.uint64(32), np.uint64(2047)
 _SIGN, _ALL = np.uint32(0x80000000), np.uint32(0xFFFFFFFF)
 
 
-def compiled(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile without the interpreter lock, cached on disk; exact arithmetic (no fast-math)."""
-    return fn if njit is None else njit(cache=True, nogil=True)(fn)
-
-
-@compiled
+@compiled()
 def sort_packed(x, payload, a, b, count):
     """Sort float32 x (n,) with its payload, uint32 (n,), into b (n,); a and count are room.
 
@@ -60,7 +43,7 @@ def sort_packed(x, payload, a, b, count):
     _scatter(a, b, count[2], _U32 + _U22)
 
 
-@compiled
+@compiled()
 def _scatter(source, target, count, shift):
     """One stable pass of the radix sort; counts become places."""
     place = 0
@@ -75,7 +58,7 @@ def _scatter(source, target, count, shift):
         count[q] += 1
 
 
-@compiled
+@compiled()
 def unpack(packed, values, payload):
     """Write the sorted floats (float32) and their payload."""
     bits = values.view(np.uint32)
@@ -86,7 +69,7 @@ def unpack(packed, values, payload):
         payload[i] = np.uint32(v & np.uint64(0xFFFFFFFF))
 
 
-@compiled
+@compiled()
 def fold(values, labels, distance, folded):
     """Order ascending values by their distance from the median, largest first.
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from nissl.kernels._sort_loops import compiled
+from nissl.kernels._compiled import compiled
 
 
-@compiled
+@compiled()
 def add_block(XT, y, centre, scale, table, sums, squares, histogram):
     """Add a block of tokens to the sums (d, C), float64, and to the counts by bin (d, C, B).
 

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Callable
 
 import numpy as np
-from numba import njit
+
+from nissl.kernels._compiled import compiled
 
 
-def _compiled(fn: Callable) -> Callable:
-    """Compile without the interpreter lock, cached on disk."""
-    return njit(cache=True, nogil=True)(inspect.unwrap(fn))
-
-
-@_compiled
+@compiled()
 def _log_add(a, b):
     """Return log(eᵃ + eᵇ), also of minus infinities."""
     if a < b:
@@ -25,7 +19,7 @@ def _log_add(a, b):
     return a + math.log1p(math.exp(b - a))
 
 
-@_compiled
+@compiled()
 def prefix_table(logits, size):
     """Return log e_m of the first i weights, (d + 1, size + 1); weights are exp(logits).
 
@@ -41,7 +35,7 @@ def prefix_table(logits, size):
     return table
 
 
-@_compiled
+@compiled()
 def inclusion(logits, before, size):
     """Return the probability that each member is in a subset of the given size, (d,).
 
@@ -66,7 +60,7 @@ def inclusion(logits, before, size):
     return found
 
 
-@_compiled
+@compiled()
 def draw(logits, table, size, uniform):
     """Draw subsets of the given size, one a row of ``uniform`` (M, d): bool (M, d).
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from nissl.kernels._compiled import compiled
 from nissl.kernels._curve_loops import precision_pass, rank_pass, threshold_pass
 from nissl.kernels._knn_loops import neighbour_pass
-from nissl.kernels._sort_loops import compiled, fold, sort_packed, unpack
+from nissl.kernels._sort_loops import fold, sort_packed, unpack
 
 
-@compiled
+@compiled()
 def sweep(XT, y, counts, curves, wanted, k, psi, ranks, precision, on, hits, shares):
     """Fill the arrays that are wanted, neuron by neuron; only the sort is common to all.
 

@@ -4,6 +4,7 @@ from nissl.methods.ablate import Ablation, ablate, default_sizes
 from nissl.methods.agreement import NOT_TRUTH
 from nissl.methods.baselines import Baselines, baselines
 from nissl.methods.compare import DEFAULT_METHODS, compare
+from nissl.methods.compare_targets import DEFAULT_TARGET_METHODS, compare_targets
 from nissl.methods.comparison import Comparison
 from nissl.methods.contexts import NeuronView, show_neuron
 from nissl.methods.control import Selectivity, control_task, selectivity
@@ -18,6 +19,7 @@ from nissl.methods.probe import ProbeResult, fit_probe
 from nissl.methods.rank import Ranking, Scorer, rank_lca, rank_order, rank_scores, rank_weights
 from nissl.methods.rankings import (
     RANKINGS,
+    TARGET_RANKINGS,
     RankingMethod,
     method_table,
     parse_method,
@@ -28,18 +30,23 @@ from nissl.methods.redundancy import Redundancy, redundancy
 from nissl.methods.regularise import DEFAULT_GRID, LambdaSearch, search_lambda
 from nissl.methods.share import Sharing, share_labels, share_properties, share_sets
 from nissl.methods.significance import knockoff_set, permutation_pvalues, stable_set
+from nissl.methods.target import Target, make_target
+from nissl.methods.target_comparison import TargetComparison
 from nissl.methods.task import Part, Task, make_task
 
 # Importing these files registers their methods.
 from nissl.methods import rankers_weights as rankers_weights  # isort: skip
 from nissl.methods import rankers_statistics as rankers_statistics  # isort: skip
 from nissl.methods import rankers_search as rankers_search  # isort: skip
+from nissl.methods import rankers_numbers as rankers_numbers  # isort: skip
 
 __all__ = [
     "DEFAULT_GRID",
     "DEFAULT_METHODS",
+    "DEFAULT_TARGET_METHODS",
     "NOT_TRUTH",
     "RANKINGS",
+    "TARGET_RANKINGS",
     "Ablation",
     "Baselines",
     "Comparison",
@@ -60,10 +67,13 @@ __all__ = [
     "Selectivity",
     "SetStability",
     "Sharing",
+    "Target",
+    "TargetComparison",
     "Task",
     "ablate",
     "baselines",
     "compare",
+    "compare_targets",
     "control_task",
     "default_sizes",
     "equal_sets",
@@ -71,6 +81,7 @@ __all__ = [
     "knockoff_set",
     "layer_profile",
     "localise",
+    "make_target",
     "make_task",
     "method_table",
     "minimal_set",

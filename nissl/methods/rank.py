@@ -10,16 +10,26 @@ import numpy as np
 import polars as pl
 
 from nissl.errors import LabelError, SettingError, did_you_mean
+from nissl.kernels.correlation import pearson
 from nissl.kernels.lca import lca_order
 from nissl.kernels.univariate import f_statistic
 from nissl.methods.probe import ProbeResult
+from nissl.methods.target import Target
 from nissl.methods.task import Task
 from nissl.results import Provenance, Result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Ranking", "Scorer", "rank_lca", "rank_order", "rank_scores", "rank_weights"]
+__all__ = [
+    "Ranking",
+    "Scorer",
+    "rank_lca",
+    "rank_order",
+    "rank_scores",
+    "rank_weights",
+    "tie_scores",
+]
 
 Scorer = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """All that a new ranking must be: ``(X (n, d), y (n,)) -> scores (C, d)``."""
@@ -28,6 +38,8 @@ Scorer = Callable[[np.ndarray, np.ndarray], np.ndarray]
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Ranking(Result):
     """A total order of the neurons, best first, for a property and for each of its classes.
+
+    A target of numbers has one "class", called like the target itself.
 
     Attributes
     ----------
@@ -146,7 +158,7 @@ def rank_weights(
 
 
 def rank_scores(
-    task: Task,
+    task: Task | Target,
     method: str,
     scores: np.ndarray,
     *,
@@ -161,7 +173,7 @@ def rank_scores(
     Parameters
     ----------
     scores
-        (C, d), higher better.
+        (C, d), higher better; (1, d) for a target of numbers.
     over
         Whether a neuron counts by its largest score over classes or by their sum.
     overall
@@ -175,10 +187,11 @@ def rank_scores(
     SettingError
         Scores of another shape, or not finite (the first such neuron is named).
     """
-    if scores.shape != (task.n_classes, task.n_neurons):
+    classes = _classes(task)
+    if scores.shape != (len(classes), task.n_neurons):
         raise SettingError(
             f"{method}: scores have shape {scores.shape}, expected "
-            f"({task.n_classes}, {task.n_neurons})"
+            f"({len(classes)}, {task.n_neurons})"
         )
     if not np.isfinite(scores).all():
         bad = task.neurons["neuron"][int(np.argwhere(~np.isfinite(scores))[0, 1])]
@@ -195,7 +208,7 @@ def rank_scores(
         provenance=_origin(task, method, settings, seed),
         property=task.name,
         method=method,
-        classes=task.classes,
+        classes=classes,
         neurons=task.neurons,
         order=np.lexsort((-second, -best)),
         scores=scores.astype(np.float32),
@@ -205,7 +218,7 @@ def rank_scores(
 
 
 def rank_order(
-    task: Task,
+    task: Task | Target,
     method: str,
     order: np.ndarray,
     *,
@@ -219,7 +232,7 @@ def rank_order(
     ----------
     order
         Positions of the chosen neurons, best first, (m,), each once, m ≤ d. The others follow by
-        their F statistic.
+        their F statistic, or for a target by their absolute correlation with it.
     scores
         (C, d) for the order of each class; without them every class has the common order, and a
         chosen neuron's score falls from 1 towards 0 while all others have 0.
@@ -230,21 +243,22 @@ def rank_order(
         raise SettingError(f"{method}: an order names each neuron once")
     if len(chosen) and chosen.max() >= d:
         raise SettingError(f"{method}: the order names neuron {chosen.max()} of {d}")
-    ties = f_statistic(task.train.X, task.train.y, task.n_classes)
+    classes = _classes(task)
+    ties = tie_scores(task)
     rest = np.setdiff1d(np.arange(d), chosen, assume_unique=True)
     whole = np.concatenate([chosen, rest[np.argsort(-ties[rest], kind="stable")]])
     if scores is None:
         value = np.zeros(d)
         value[chosen] = 1 - np.arange(len(chosen)) / max(1, len(chosen))
-        scores = np.repeat(value[None], task.n_classes, axis=0)
-        class_order = np.repeat(whole[None], task.n_classes, axis=0)
+        scores = np.repeat(value[None], len(classes), axis=0)
+        class_order = np.repeat(whole[None], len(classes), axis=0)
     else:
         class_order = rank_scores(task, method, scores, ties=ties).class_order
     return Ranking(
         provenance=_origin(task, method, settings, seed),
         property=task.name,
         method=method,
-        classes=task.classes,
+        classes=classes,
         neurons=task.neurons,
         order=whole,
         scores=np.asarray(scores).astype(np.float32),
@@ -253,8 +267,22 @@ def rank_order(
     )
 
 
+def tie_scores(task: Task | Target) -> np.ndarray:
+    """Return what orders neurons that a method does not tell apart, higher first, (d,).
+
+    The F statistic over classes; for a target |r|, of which its F is a rising function.
+    """
+    if isinstance(task, Target):
+        return np.abs(pearson(task.train.X, task.train.y))
+    return f_statistic(task.train.X, task.train.y, task.n_classes)
+
+
+def _classes(task: Task | Target) -> tuple[str, ...]:
+    return (task.name,) if isinstance(task, Target) else task.classes
+
+
 def _origin(
-    task: Task, method: str, settings: Mapping[str, Any] | None, seed: int | None
+    task: Task | Target, method: str, settings: Mapping[str, Any] | None, seed: int | None
 ) -> Provenance:
     return Provenance(
         method=method,

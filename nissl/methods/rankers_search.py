@@ -23,6 +23,7 @@ def _forward(
     l2: float = 1e-3,
     score: str = "curvature",
     swap_at: int | tuple[int, ...] = (),
+    failures: int = 8,
 ) -> Ranking:
     """Group orthogonal matching pursuit (Lozano et al. 2011), with swaps at the sizes named."""
     from nissl.kernels.forward import forward_selection
@@ -36,8 +37,9 @@ def _forward(
         l2=l2,
         score=score,
         swap_at=[k for k in at if k <= min(k_max, task.n_neurons)],
+        failures=failures,
     )
-    settings = {"k_max": k_max, "l2": l2, "score": score, "swap_at": at}
+    settings = {"k_max": k_max, "l2": l2, "score": score, "swap_at": at, "failures": failures}
     return rank_order(task, "forward", found.order, settings=settings)
 
 

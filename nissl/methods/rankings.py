@@ -12,10 +12,12 @@ import polars as pl
 
 from nissl.errors import SettingError, did_you_mean
 from nissl.methods.rank import Ranking
+from nissl.methods.target import Target
 from nissl.methods.task import Task
 
 __all__ = [
     "RANKINGS",
+    "TARGET_RANKINGS",
     "RankingMethod",
     "method_table",
     "parse_method",
@@ -27,6 +29,8 @@ __all__ = [
 @dataclass(frozen=True)
 class RankingMethod:
     """A way to rank neurons, callable as ``(task, seed=0, **settings) -> Ranking``.
+
+    A method for targets of numbers takes a :class:`~nissl.methods.Target` instead of a task.
 
     Attributes
     ----------
@@ -69,65 +73,85 @@ class RankingMethod:
                     f'{self.name} has no setting "{name}"; {there}.{did_you_mean(name, known)}'
                 )
 
-    def __call__(self, task: Task, seed: int = 0, **settings: Any) -> Ranking:
+    def __call__(self, task: Task | Target, seed: int = 0, **settings: Any) -> Ranking:
         """Rank the neurons of a task."""
         self.check(settings)
         return self.run(task, seed, **settings)
 
 
 RANKINGS: dict[str, RankingMethod] = {}
-"""All ranking methods by name."""
+"""All methods that rank for classes, by name."""
+
+TARGET_RANKINGS: dict[str, RankingMethod] = {}
+"""All methods that rank for a target of numbers, by name; one name may be in both."""
 
 
 def register_ranking(
-    name: str, about: str, *, seeded: bool = False, slow: bool = False
+    name: str, about: str, *, seeded: bool = False, slow: bool = False, targets: bool = False
 ) -> Callable[[Callable[..., Ranking]], Callable[..., Ranking]]:
     """Register the decorated function ``(task, seed, *, settings…) -> Ranking`` under a name.
 
     A plug-in does the same, and its method is then known to :func:`rank` and to
     :func:`~nissl.methods.compare`.
 
+    Parameters
+    ----------
+    seeded, slow
+        As in :class:`RankingMethod`.
+    targets
+        Whether the function ranks for a :class:`~nissl.methods.Target` instead of a task. The same
+        name may stand for a method of either kind, with settings of its own.
+
     Raises
     ------
     SettingError
         The name is taken, or has a character that separates methods and settings.
     """
-    if name in RANKINGS:
+    registry = TARGET_RANKINGS if targets else RANKINGS
+    if name in registry:
         raise SettingError(f'there is a ranking "{name}" already; choose another name')
     if not name or set(name) & set(":,= "):
         raise SettingError(f'a ranking cannot be called "{name}": no colon, comma, space or =')
 
     def add(run: Callable[..., Ranking]) -> Callable[..., Ranking]:
-        RANKINGS[name] = RankingMethod(name, about, run, seeded, slow)
+        registry[name] = RankingMethod(name, about, run, seeded, slow)
         return run
 
     return add
 
 
-def rank(task: Task, method: str = "lca", *, seed: int = 0, **settings: Any) -> Ranking:
+def rank(
+    task: Task | Target, method: str | None = None, *, seed: int = 0, **settings: Any
+) -> Ranking:
     """Rank the neurons of a task by a named method (see :data:`RANKINGS`).
 
     Parameters
     ----------
+    task
+        A task, or a target of numbers (see :data:`TARGET_RANKINGS`).
     method
-        A name, which may carry settings: ``lca``, ``weights:over=max``.
+        A name, which may carry settings: ``lca``, ``weights:over=max``. By default ``lca`` for a
+        task and ``weights`` for a target.
     settings
         Settings of the method; they go before those that the name carries.
 
     Raises
     ------
     SettingError
-        An unknown method or setting; the closest known name is suggested.
+        An unknown method or setting (the closest known name is suggested), or a method that does
+        not rank for numbers.
     """
-    chosen, carried = parse_method(method)
+    targets = isinstance(task, Target)
+    chosen, carried = parse_method(method or ("weights" if targets else "lca"), targets=targets)
     return chosen(task, seed=seed, **{**carried, **settings})
 
 
-def parse_method(text: str) -> tuple[RankingMethod, dict[str, Any]]:
+def parse_method(text: str, *, targets: bool = False) -> tuple[RankingMethod, dict[str, Any]]:
     """Split ``name:setting=value:setting=value`` into the method and its settings.
 
     A value is read as a number, as numbers where they are joined by ``+`` (``27+134``), as
-    ``true``, ``false`` or ``none`` where it is one of these, else as text.
+    ``true``, ``false`` or ``none`` where it is one of these, else as text. ``targets`` says that
+    the method is to rank for a target of numbers.
 
     Raises
     ------
@@ -135,22 +159,32 @@ def parse_method(text: str) -> tuple[RankingMethod, dict[str, Any]]:
         An unknown method or setting, or a setting without a value.
     """
     name, *rest = text.strip().split(":")
-    if name not in RANKINGS:
-        raise SettingError(
-            f'no ranking "{name}"; there are {", ".join(RANKINGS)}.{did_you_mean(name, RANKINGS)}'
-        )
+    registry = TARGET_RANKINGS if targets else RANKINGS
+    other = RANKINGS if targets else TARGET_RANKINGS
+    if name not in registry:
+        known = ", ".join(registry)
+        if name in other:
+            kind = "a number; those that do" if targets else "classes; those that do"
+            raise SettingError(f"{name} does not rank for {kind} are {known}")
+        raise SettingError(f'no ranking "{name}"; there are {known}.{did_you_mean(name, registry)}')
     settings: dict[str, Any] = {}
     for item in rest:
         key, sign, value = item.partition("=")
         if not sign or not key or not value:
             raise SettingError(f'"{text}": write settings as {name}:setting=value')
-        settings[key] = _value(value)
-    RANKINGS[name].check(settings)
-    return RANKINGS[name], settings
+        # A setting of words may have "none" among them.
+        words = isinstance(registry[name].defaults.get(key), str)
+        settings[key] = value if words else _value(value)
+    registry[name].check(settings)
+    return registry[name], settings
 
 
-def method_table() -> pl.DataFrame:
-    """Return one row a ranking method: ``method, about, settings, seeded, slow``."""
+def method_table(*, targets: bool = False) -> pl.DataFrame:
+    """Return one row a ranking method: ``method, about, settings, seeded, slow, numbers``.
+
+    ``numbers`` says whether a method of that name ranks for targets of numbers too; with
+    ``targets`` the table is that of those.
+    """
     return pl.DataFrame(
         [
             {
@@ -159,8 +193,9 @@ def method_table() -> pl.DataFrame:
                 "settings": ", ".join(f"{k}={_shown(v)}" for k, v in method.defaults.items()),
                 "seeded": method.seeded,
                 "slow": method.slow,
+                "numbers": method.name in TARGET_RANKINGS,
             }
-            for method in RANKINGS.values()
+            for method in (TARGET_RANKINGS if targets else RANKINGS).values()
         ]
     )
 

@@ -13,43 +13,13 @@ import numpy as np
 import polars as pl
 
 from nissl.errors import LabelError, SettingError, did_you_mean
-from nissl.kernels.standardise import constant, moments, standardise
+from nissl.kernels.standardise import constant
+from nissl.methods.parts import SPLITS, Part, Split, check_splits, layers_of, read_parts
 
 if TYPE_CHECKING:
     from nissl.store import Activations
 
-__all__ = ["Part", "Task", "make_task"]
-
-Split = Literal["train", "dev", "test"]
-SPLITS: tuple[Split, ...] = ("train", "dev", "test")
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """The tokens of one split.
-
-    Attributes
-    ----------
-    X
-        Standardised activations, float32, (n, d), Fortran order (``X.T`` is neuron-major).
-    y
-        Class index a token, int32, (n,).
-    rows
-        Row of each token in the activation store, int64, (n,).
-    sentence
-        Sentence number a token, int32, (n,): the unit that bootstraps resample.
-    form
-        The word, (n,).
-    """
-
-    X: np.ndarray
-    y: np.ndarray
-    rows: np.ndarray
-    sentence: np.ndarray
-    form: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.y)
+__all__ = ["SPLITS", "Part", "Split", "Task", "make_task"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,9 +77,7 @@ class Task:
     @cached_property
     def layers(self) -> np.ndarray:
         """Number of each neuron's layer, (d,), from 0; a second stack's layers are its own."""
-        stack = self.neurons["site"].str.starts_with("decoder.").to_numpy()
-        pairs = np.stack([stack.astype(np.int64), self.neurons["layer"].to_numpy()])
-        return np.unique(pairs, axis=1, return_inverse=True)[1].reshape(-1)
+        return layers_of(self.neurons)
 
     def part(self, name: str) -> Part:
         """Return the part called ``train``, ``dev`` or ``test``."""
@@ -186,12 +154,7 @@ def make_task(
     if (has_value & ~in_split).any():
         left_out["tokens outside train, dev and test"] = int((has_value & ~in_split).sum())
     keep = has_value & in_split
-    for name in SPLITS:
-        if not (keep & (split == name)).any():
-            raise LabelError(
-                f'label "{label}" has no token in the {name} split; '
-                "make splits (with_splits, or --split-by) or read a file for it"
-            )
+    check_splits(f'label "{label}"', keep, split)
     counts = {name: _tally(values[keep & (split == name)]) for name in SPLITS}
     classes = sorted({value for tally in counts.values() for value in tally})
     rare = [c for c in classes if counts["train"].get(c, 0) < min_count and c in counts["train"]]
@@ -238,55 +201,13 @@ def _assemble(
     sites: Sequence[str] | None,
 ) -> Task:
     index = {c: i for i, c in enumerate(classes)}
-    neurons = acts.neurons
-    if sites is not None:
-        unknown = [s for s in sites if s not in set(neurons["site"].to_list())]
-        if unknown:
-            known = sorted(set(neurons["site"].to_list()))
-            raise SettingError(
-                f'the store has no site "{unknown[0]}"; it has {", ".join(known)}.'
-                f"{did_you_mean(unknown[0], known)}"
-            )
-        neurons = neurons.filter(pl.col("site").is_in(list(sites)))
-    forms = acts.tokens["form"].to_numpy().astype(object)
-    sentences = acts.tokens["sentence"].to_numpy()
-    raw: dict[str, np.ndarray] = {}
-    rows_of: dict[str, np.ndarray] = {}
-    for name in SPLITS:
-        rows = np.flatnonzero(keep & (split == name))
-        # Ascending rows: the result cannot depend on how the corpus happens to be sorted.
-        rows_of[name] = rows
-        raw[name] = acts.matrix(sites=sites, rows=rows)
-    mean, sd = moments(raw["train"])
-    digest = hashlib.sha256(f"{acts.fingerprint}/{label}/{classes}".encode())
-    parts: dict[str, Part] = {}
-    for name in SPLITS:
-        rows = rows_of[name]
-        y = np.array([index[value] for value in values[rows]], dtype=np.int32)
-        digest.update(rows.tobytes())
-        digest.update(y.tobytes())
-        parts[name] = Part(
-            X=standardise(raw[name], mean, sd, out=raw[name]),
-            y=y,
-            rows=rows,
-            sentence=sentences[rows],
-            form=forms[rows],
-        )
-    digest.update("/".join(neurons["neuron"].to_list()).encode())
+    y = np.full(len(values), -1, dtype=np.int32)
+    y[keep] = [index[value] for value in values[keep]]
+    read = read_parts(acts, y, split, keep, sites)
     return Task(
         name=label,
         classes=classes,
-        neurons=neurons,
-        mean=mean,
-        sd=sd,
         left_out=left_out,
-        inputs={
-            "activations": acts.fingerprint,
-            "corpus": str(acts.manifest.get("corpus", "")),
-            "model": str(acts.manifest.get("model", "")),
-        },
-        fingerprint=digest.hexdigest(),
-        train=parts["train"],
-        dev=parts["dev"],
-        test=parts["test"],
+        fingerprint=read.fingerprint(f"{acts.fingerprint}/{label}/{classes}"),
+        **read.fields(acts),
     )
