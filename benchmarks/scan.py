@@ -31,7 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a narrow model: under a minute")
     parser.add_argument("--kind", choices=("gpt2", "llama"), default="gpt2")
-    parser.add_argument("--layer", type=int, help="MLP to scan, from 1; by default at two thirds")
+    parser.add_argument("--layer", type=int, help="MLP scanned, by default at three quarters")
     parser.add_argument("--units", type=int, help="units scanned; by default 512, all if quick")
     parser.add_argument("--sentences", type=int, default=4)
     parser.add_argument("--length", type=int, default=8)
@@ -85,7 +85,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     blocks, width, heads, vocabulary = SIZES["quick" if args.quick else "full"]
     model = build(args.kind, blocks, width, heads, vocabulary)
     sites = find_sites(model, ["mlp"])
-    site = sites[(args.layer or round(blocks * 2 / 3)) - 1]
+    site = sites[(args.layer or round(blocks * 3 / 4)) - 1]
     count = args.units or (site.width if args.quick else 512)
     units = np.random.default_rng(0).permutation(site.width)[:count]
     ids = torch.randint(0, vocabulary, (args.sentences, args.length))
@@ -116,7 +116,8 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         return seconds, np.concatenate([chunk.effects for chunk in chunks])
 
     def screened(which: Any) -> tuple[float, dict[str, np.ndarray]]:
-        times = []
+        times: list[float] = []
+        found: dict[str, np.ndarray] = {}
         for _ in range(3):
             began = time.process_time()
             found = screen(model, given, which, difference, positions=-1)
@@ -133,8 +134,9 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     error = float(np.abs(effects[:24] - exact).max() / np.abs(exact).max())
     assert error < 1e-3, error
     total = sum(s.width for s in sites)
-    rank = spearmanr(np.abs(effects.mean(1)), np.abs(estimates[site.name][units].mean(1)))
-    signed = spearmanr(effects.mean(1), estimates[site.name][units].mean(1))
+    guess = estimates[site.name][units].mean(1)
+    rank: Any = spearmanr(np.abs(effects.mean(1)), np.abs(guess))
+    signed: Any = spearmanr(effects.mean(1), guess)
     print(
         f"{args.kind} {blocks} × {width}, {vocabulary:,} words; {site.name}, {count} of "
         f"{site.width} units, {args.sentences} sentences of {args.length} tokens\n"
