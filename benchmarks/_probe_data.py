@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from _probe_make import control, planted, sample, standardise
 
-__all__ = ["VERSION", "Data", "Problem", "open_data"]
+__all__ = ["VERSION", "Data", "Problem", "open_data", "planted_data"]
 
 VERSION = 1
 """Of what is in the cache: raise it when a problem is built otherwise."""
@@ -165,6 +165,14 @@ def open_data(shared: Path, build: Path, *, store: Path | None, quick: bool) -> 
 
     XT = cached(folder, "sample", matrix)["XT"]
     return Data(source, acts, rows, XT, codes, folder, quick, notes)
+
+
+def planted_data(build: Path, *, quick: bool) -> Data:
+    """Return data of which only the planted problem can be asked: no model, no text."""
+    if not quick:
+        build.mkdir(parents=True, exist_ok=True)
+    none = np.empty((0, 0), dtype=np.float32)
+    return Data("none", None, np.empty(0, dtype=np.int64), none, {}, build, quick)
 
 
 def quick_neurons(acts: Any) -> np.ndarray:

@@ -39,7 +39,7 @@ def main() -> None:
         folder, method, cap = args.memory_child
         print(json.dumps(child(Path(folder), method, float(cap))))
         return
-    from _probe_data import open_data
+    from _probe_data import open_data, planted_data
     from _probe_memory import tiny
     from _probe_rows import solve
 
@@ -47,7 +47,11 @@ def main() -> None:
 
     set_quiet(args.quick)
     shared = ROOT.parent / "shared" / "data" / "ud-english-ewt"
-    data = open_data(shared, ROOT / "build" / "bench-probe", store=args.store, quick=args.quick)
+    build = ROOT / "build" / "bench-probe"
+    if tuple(args.only) == ("planted",):
+        data = planted_data(build, quick=args.quick)
+    else:
+        data = open_data(shared, build, store=args.store, quick=args.quick)
     print(f"activations: {data.source}")
     for note in data.notes:
         print(note)
@@ -102,10 +106,10 @@ def run(args: argparse.Namespace, data: Any) -> dict[str, Any]:
             row = compare(problem, lam, args.peers, args.cap, 1 if args.quick else 3)
             entry["lambdas"][f"{lam:g}"] = row
             print("\n" + table(f"{problem}, λ₁ = λ₂ = {lam:g}", row, args.cap), flush=True)
-    upos = data.problem("upos")
     if "path" in args.only:
-        show(figures, "path", path(upos))
+        show(figures, "path", path(data.problem("upos")))
     if "stacked" in args.only:
+        upos = data.problem("upos")
         show(figures, "stacked", stacked(upos, data.forms, 4 if args.quick else 16))
     if "control" in args.only:
         show(figures, "control", single(data.problem("control"), 10 * args.cap))

@@ -30,10 +30,10 @@ RIDGES = (1e-2, 1e-3, 3e-4, 1e-4, 3e-5)
 QUICK = ("random", "probeless", "f", "lca", "weights")
 METHODS = (
     *("random", "f", "mean-difference", "probeless", "auc", "ap", "iou", "mi", "knn-mi"),
-    *("lca", "lca:penalty=lasso", "lca:penalty=ridge", "lca:penalty=none"),
-    *("weights", "weights:over=max", "attribution", "attribution:method=gradient"),
-    *("group-lasso", "k-sparse", "gaussian", "latent", "backward", "forward:score=gradient"),
-    *("forward", "forward:swap_at=27+134+269", "forward:l2=1e-4:swap_at=27+134+269"),
+    *("lca", "lca:penalty=ridge", "lca:penalty=none", "weights", "weights:over=max"),
+    *("attribution", "attribution:method=gradient", "k-sparse", "gaussian", "latent"),
+    *("backward", "group-lasso:smallest=0.05", "forward:score=gradient", "forward"),
+    "forward:l2=1e-4:swap_at=27+134+269:failures=60",
 )
 
 

@@ -22,9 +22,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch see
 @pytest.mark.parametrize("pooling", ["last", "mean"])
 def test_extraction_is_the_processors(kind, pooling):
     sites = ("hidden", "mlp")
-    want = extract(
-        tiny.corpus(), tiny.loaded(kind), sites=sites, pooling=pooling, batch_tokens=1
-    )
+    want = extract(tiny.corpus(), tiny.loaded(kind), sites=sites, pooling=pooling, batch_tokens=1)
     on_gpu = load_model(tiny.folder(kind), device="cuda")
     got = extract(tiny.corpus(), on_gpu, sites=sites, pooling=pooling, batch_tokens=64)
     assert [site.name for site in got.sites] == [site.name for site in want.sites]
@@ -47,9 +45,11 @@ def test_a_batch_too_large_for_the_device_is_halved():
             raise torch.cuda.OutOfMemoryError("made up")
         return inner(*args, **kwargs)
 
-    want = extract(tiny.corpus(), tiny.loaded("bert"))
+    # Sentences of one length share a batch.
+    corpus = tiny.corpus(tiny.SENTENCES[:1] * 6)
+    want = extract(corpus, tiny.loaded("bert"))
     on_gpu.model.forward = narrow
-    got = extract(tiny.corpus(), on_gpu)
+    got = extract(corpus, on_gpu)
     assert max(seen) > 2
     for site in want.sites:
         scale = max(1.0, float(np.abs(want[site.name]).max()))
@@ -69,3 +69,25 @@ def test_the_torch_engine_agrees_with_the_cpu_engine(block, where):
         other = fit_elastic_net(X, y, 5, l1=problem.l1, l2=problem.l2, tol=1e-5)
         assert fit.converged
         assert abs(fit.objective / other.objective - 1) < 1e-4
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "bert"])
+def test_edits_and_scans_are_the_processors(kind):
+    from nissl.model import Edit, edited, scan
+
+    ids, mask = tiny.ids_of([[5, 6, 7, 8], [9, 10, 11]])
+    edits = (Edit.zero(["mlp.1:3", "mlp.1:7"]), Edit.scale(["hidden.1:2"], 3.0))
+
+    def measure(out):
+        return out[0].float().pow(2).sum(dim=(1, 2))
+
+    found = []
+    for device in ("cpu", "cuda"):
+        model = load_model(tiny.folder(kind), device=device)
+        inputs = (ids.to(device), mask.to(device))
+        with torch.inference_mode(), edited(model, *edits):
+            out = model.model(input_ids=inputs[0], attention_mask=inputs[1])[0].float().cpu()
+        effects = np.concatenate([c.effects for c in scan(model, inputs, "mlp.2", measure)])
+        found.append((out[0].numpy(), effects))
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-3 * max(1.0, float(np.abs(a).max())))

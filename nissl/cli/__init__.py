@@ -6,12 +6,13 @@ import sys
 
 from cyclopts.exceptions import CycloptsError
 
-from nissl.cli import comparing, crossing, extraction, probing, stores, studies
+from nissl.cli import causal, comparing, crossing, extraction, probing, stores, studies
 from nissl.cli.app import app
 from nissl.errors import EXIT_CODE, NisslError
 
 __all__ = [
     "app",
+    "causal",
     "comparing",
     "crossing",
     "entry",

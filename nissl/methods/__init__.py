@@ -3,17 +3,24 @@
 from nissl.methods.ablate import Ablation, ablate, default_sizes
 from nissl.methods.agreement import NOT_TRUTH
 from nissl.methods.baselines import Baselines, baselines
+from nissl.methods.causal_ablate import ablation_curves
+from nissl.methods.causal_ablation import CausalAblation
+from nissl.methods.causal_scan import scan_neurons
+from nissl.methods.causal_sets import neuron_means
+from nissl.methods.causal_steer import DoseResponse, class_difference, steer
 from nissl.methods.compare import DEFAULT_METHODS, compare
 from nissl.methods.compare_targets import DEFAULT_TARGET_METHODS, compare_targets
 from nissl.methods.comparison import Comparison
 from nissl.methods.contexts import NeuronView, show_neuron
 from nissl.methods.control import Selectivity, control_task, selectivity
+from nissl.methods.encoded_used import EncodedVsUsed, encoded_vs_used
 from nissl.methods.layers import LayerProfile, layer_profile
 from nissl.methods.localise import Localisation, localise
 from nissl.methods.minimal import MinimalSet, minimal_set
 from nissl.methods.minimal_equals import EqualSets
 from nissl.methods.minimal_stability import SetStability, set_stability
 from nissl.methods.minimal_swaps import equal_sets
+from nissl.methods.neuron_scan import NeuronScan
 from nissl.methods.neuron_sets import NeuronSet, PermutationPValues
 from nissl.methods.probe import ProbeResult, fit_probe
 from nissl.methods.rank import Ranking, Scorer, rank_lca, rank_order, rank_scores, rank_weights
@@ -49,12 +56,16 @@ __all__ = [
     "TARGET_RANKINGS",
     "Ablation",
     "Baselines",
+    "CausalAblation",
     "Comparison",
+    "DoseResponse",
+    "EncodedVsUsed",
     "EqualSets",
     "LambdaSearch",
     "LayerProfile",
     "Localisation",
     "MinimalSet",
+    "NeuronScan",
     "NeuronSet",
     "NeuronView",
     "Part",
@@ -71,11 +82,14 @@ __all__ = [
     "TargetComparison",
     "Task",
     "ablate",
+    "ablation_curves",
     "baselines",
+    "class_difference",
     "compare",
     "compare_targets",
     "control_task",
     "default_sizes",
+    "encoded_vs_used",
     "equal_sets",
     "fit_probe",
     "knockoff_set",
@@ -85,6 +99,7 @@ __all__ = [
     "make_task",
     "method_table",
     "minimal_set",
+    "neuron_means",
     "parse_method",
     "permutation_pvalues",
     "rank",
@@ -94,6 +109,7 @@ __all__ = [
     "rank_weights",
     "redundancy",
     "register_ranking",
+    "scan_neurons",
     "search_lambda",
     "selectivity",
     "set_stability",
@@ -102,4 +118,5 @@ __all__ = [
     "share_sets",
     "show_neuron",
     "stable_set",
+    "steer",
 ]

@@ -1,22 +1,27 @@
 """Models: safe loading, the sites where neurons live, and hooks on them."""
 
+from nissl.model.edit import Edit, edited
 from nissl.model.hooks import capture
 from nissl.model.known import KNOWN, known_models
 from nissl.model.load import load_model, load_spec
 from nissl.model.loaded import LoadedModel, LoadSpec, wrap_model
 from nissl.model.resolve import resolve_sites
 from nissl.model.run import mixes_padding, offset, run, run_inputs
+from nissl.model.scan import ScanChunk, scan, screen
 from nissl.model.sites import KINDS, all_sites, find_sites
 from nissl.site import Site, format_neuron, parse_neuron
 
 __all__ = [
     "KINDS",
     "KNOWN",
+    "Edit",
     "LoadSpec",
     "LoadedModel",
+    "ScanChunk",
     "Site",
     "all_sites",
     "capture",
+    "edited",
     "find_sites",
     "format_neuron",
     "known_models",
@@ -28,5 +33,7 @@ __all__ = [
     "resolve_sites",
     "run",
     "run_inputs",
+    "scan",
+    "screen",
     "wrap_model",
 ]

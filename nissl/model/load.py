@@ -8,6 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nissl.errors import ModelError, SettingError, did_you_mean
+from nissl.model.heads import (
+    auto_class,
+    check_head,
+    head_fingerprint,
+    refuse_missing,
+    set_padding,
+)
 from nissl.model.identity import fingerprint, max_length
 from nissl.model.known import KNOWN
 from nissl.model.loaded import NOT_FAST, LoadedModel, LoadSpec
@@ -40,6 +47,7 @@ def load_model(
     local_files_only: bool | None = None,
     device_map: str | dict[str, Any] | None = None,
     quantize: str | None = None,
+    head: str = "none",
 ) -> LoadedModel:
     """Load a Hugging Face model and its fast tokenizer.
 
@@ -69,24 +77,30 @@ def load_model(
         module → device; ``device`` is ignored then.
     quantize
         ``8bit`` or ``4bit`` weights, by bitsandbytes.
+    head
+        What the model predicts: ``none`` (its states alone), ``causal-lm`` (the next word),
+        ``masked-lm`` (a hidden word) or ``classification`` (a class of the text). Sites have the
+        same names with any head.
 
     Raises
     ------
     ModelError
         No such model, no weights, pickled weights only, weights missing on which a site depends,
-        or no fast tokenizer for a model whose main input is text.
+        any weights missing of a model with a head, or no fast tokenizer for a model whose main
+        input is text.
     SettingError
-        An unknown dtype, device or quantisation, a revision of a folder, a package that is not
-        installed, or random weights together with quantisation or a device map.
+        An unknown dtype, device, head or quantisation, a revision of a folder, a package that is
+        not installed, or random weights together with quantisation or a device map.
     """
     import torch
-    from transformers import AutoConfig, AutoModel, AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
     from transformers.utils import logging as hf_logging
 
     hf_logging.set_verbosity_error()
     hf_logging.disable_progress_bar()
     wanted = "auto" if dtype == "auto" else _dtype(dtype)
     check_spread(device_map, quantize, random_init)
+    check_head(head)
     place = _device(device)
     label = str(name)
     folder = KNOWN[label].folder() if label in KNOWN else Path(name).expanduser()
@@ -122,13 +136,13 @@ def load_model(
                 tokenizer = AutoTokenizer.from_pretrained(target, use_fast=True, **common)
             part = "model"
             if random_init:
-                model: Any = random_model(config)
+                model: Any = random_model(config, auto_class(head))
                 model = model.to(stored if wanted == "auto" else wanted)
             else:
                 spread = spread_options(
                     device_map, quantize, place, stored if dtype == "auto" else wanted
                 )
-                model, info = AutoModel.from_pretrained(
+                model, info = auto_class(head).from_pretrained(
                     target,
                     use_safetensors=True,
                     dtype=wanted,
@@ -146,9 +160,12 @@ def load_model(
     if device_map is None and quantize is None:
         model = model.to(place)
     model = model.eval().requires_grad_(False)
-    if missing:
+    set_padding(model, head)
+    if head != "none":
+        refuse_missing(label, head, missing)
+    elif missing:
         missing = _missing(label, model, missing)
-    identity = fingerprint(model, config, missing)
+    identity = head_fingerprint(fingerprint(model, config, missing), head)
     # Nothing is generated: a decoder would only fill a cache of keys and values that no one reads.
     for each in model.modules():
         settings: Any = getattr(each, "config", None)
@@ -171,6 +188,7 @@ def load_model(
         max_length=limit,
         random_init=random_init,
         missing=tuple(missing),
+        head=head,
         spec=LoadSpec(
             # Another process may have another working folder.
             name=str(folder.resolve()) if local and label not in KNOWN else label,
@@ -182,6 +200,7 @@ def load_model(
             local_files_only=local_files_only,
             device_map=device_map,
             quantize=quantize,
+            head=head,
         ),
     )
 

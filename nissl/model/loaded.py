@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nissl.errors import ModelError
+from nissl.model.heads import check_head, head_fingerprint
 from nissl.model.identity import fingerprint
 from nissl.model.trial import place_of
 
@@ -30,6 +31,7 @@ class LoadSpec:
     local_files_only: bool | None = None
     device_map: str | dict[str, Any] | None = None
     quantize: str | None = None
+    head: str = "none"
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +56,11 @@ class LoadedModel:
         them (a pooler, say), else loading would have failed.
     spec
         What loads the same model in another process, or None for a module of one's own.
+    head
+        What it predicts: ``none``, ``causal-lm``, ``masked-lm`` or ``classification``.
+    start
+        What a causal model reads before a text that is scored: ``auto`` (see
+        :func:`nissl.effects.start_token`), ``none``, or a token; ``dataclasses.replace`` sets it.
     """
 
     model: Any
@@ -67,6 +74,8 @@ class LoadedModel:
     random_init: bool
     missing: tuple[str, ...] = ()
     spec: LoadSpec | None = None
+    head: str = "none"
+    start: str = "auto"
 
     def __repr__(self) -> str:
         kind = type(self.model).__name__
@@ -75,7 +84,12 @@ class LoadedModel:
 
 
 def wrap_model(
-    module: Any, tokenizer: Any, *, name: str, max_length: int | None = None
+    module: Any,
+    tokenizer: Any,
+    *,
+    name: str,
+    max_length: int | None = None,
+    head: str = "none",
 ) -> LoadedModel:
     """Make a :class:`LoadedModel` of a torch module of one's own.
 
@@ -91,12 +105,18 @@ def wrap_model(
         What it is called in stores and reports.
     max_length
         Largest number of subwords, with special tokens, that it takes.
+    head
+        What its output is, if effects are to be measured on it: ``causal-lm``, ``masked-lm`` or
+        ``classification``; logits first, or as ``.logits``.
 
     Raises
     ------
+    SettingError
+        An unknown head.
     ModelError
         The tokenizer is not a fast one, or the module has no parameters.
     """
+    check_head(head)
     if tokenizer is not None:
         if not getattr(tokenizer, "is_fast", False):
             raise ModelError(NOT_FAST.format(name))
@@ -110,9 +130,12 @@ def wrap_model(
         tokenizer=tokenizer,
         name=name,
         revision=None,
-        fingerprint=fingerprint(module, getattr(module, "config", None), ()),
+        fingerprint=head_fingerprint(
+            fingerprint(module, getattr(module, "config", None), ()), head
+        ),
         dtype=str(first.dtype).removeprefix("torch."),
         device=str(place_of(module)),
         max_length=max_length,
         random_init=False,
+        head=head,
     )

@@ -11,13 +11,22 @@ __all__ = ["random_model"]
 FILL = "fill_uninitialized_memory"  # torch makes this attribute where type checkers do not see it
 
 
-def random_model(config: Any) -> Any:
-    """Build a model with random weights; none is what happened to be in memory."""
+def random_model(config: Any, auto: Any = None) -> Any:
+    """Build a model with random weights; none is what happened to be in memory.
+
+    Parameters
+    ----------
+    config
+        Its configuration.
+    auto
+        The library's class that builds it, for a model with a head; by default ``AutoModel``.
+    """
     import torch
     from transformers import AutoModel
 
+    auto = auto or AutoModel
     with _uninitialised_is_nan():
-        model: Any = AutoModel.from_config(config, trust_remote_code=False, dtype=torch.float32)
+        model: Any = auto.from_config(config, trust_remote_code=False, dtype=torch.float32)
     for value in model.parameters():
         # An architecture may forget to initialise a parameter.
         if value.is_floating_point() and bool(torch.isnan(value).any()):
