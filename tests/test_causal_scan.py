@@ -44,6 +44,17 @@ def test_a_scan_is_one_edited_pass_a_neuron(kind, head, what):
     assert found.screen_spearman > 0.5
 
 
+def test_neurons_tested_on_the_items_that_chose_them_are_said_to_be():
+    model = model_of("gpt2", "causal-lm")
+    effect, other = pair_effect(PAIRS), loss_effect(tiny.SENTENCES[:2])
+    for tests, same in (([effect, other], True), ([pair_effect(PAIRS), other], False)):
+        found = scan_neurons(
+            model, effect, "hidden.3", how="zero", joint=(2,), test_effects=tests, draws=2
+        )
+        assert found.same_items is same
+        assert any("flatters" in line for line in found.summary()) is same
+
+
 # Intervals -------------------------------------------------------------------------------------
 
 

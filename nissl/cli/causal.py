@@ -177,7 +177,7 @@ def scan(
         folder=None if out is None else out / "pieces",
         joint=sizes,
         # With --same-items the effect itself comes first, and the result says so.
-        test_effects=None if same_items and not others else [pair_effect(tested), *others],
+        test_effects=[effect if same_items else pair_effect(tested), *others],
         draws=draws,
         seed=seed,
     )

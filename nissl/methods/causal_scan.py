@@ -107,12 +107,13 @@ def scan_neurons(
     if estimates and prepared.margins is not None:
         agreement = rank_correlation(table["screen"].to_numpy(), table[rank_by].to_numpy())
     tested = None
+    tests = [effect] if test_effects is None else list(test_effects)
     sizes = sorted({k for k in joint if k <= table.height})
     if sizes:
         tested = ablation_curves(
             model,
             table["neuron"].to_list(),
-            [effect] if test_effects is None else test_effects,
+            tests,
             sizes,
             how=how,
             means=aims,
@@ -137,7 +138,8 @@ def scan_neurons(
         table=table,
         screen_spearman=agreement,
         joint=tested,
-        same_items=test_effects is None,
+        # The effect itself among the tests: its neurons were chosen on the very items.
+        same_items=any(test is effect for test in tests),
     )
 
 
