@@ -71,6 +71,19 @@ def test_swaps_end_where_no_exchange_helps(seed):
         assert objective(X, y, other, 1e-2) > value * (1 - 5e-4)
 
 
+def test_larger_sets_are_exchanged_until_single_exchanges_fail():
+    X, y = draw(d=24, informative=16, shift=0.6, seed=3)
+    start = np.arange(16, 24)
+    chosen, value, exact, tried = refine(X, y, 2, start, pool=np.arange(24), l2=1e-2, few=5)
+    thorough = refine(X, y, 2, start, pool=np.arange(24), l2=1e-2, few=50, exhaustive=0)
+    assert not exact
+    assert tried > 8
+    assert len(set(chosen.tolist())) == 8
+    assert value == pytest.approx(objective(X, y, chosen, 1e-2), rel=3e-4)
+    assert value < 0.9 * objective(X, y, start, 1e-2)
+    assert value <= thorough[1] * 1.005
+
+
 def test_refinement_finds_what_single_neurons_hide():
     X, y = xor_like()
     assert not {0, 1} & set(preselect(X, y, 2)[:3].tolist())

@@ -34,8 +34,8 @@ class SetProbe:
         Weights (C, k), intercepts (C,).
     loss
         Objective of the last refit.
-    short
-        How many refits stopped before their tolerance.
+    refits, short
+        How many refits there were, and how many of them stopped before their tolerance.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class SetProbe:
         self.chosen: list[int] = []
         self.W = np.zeros((n_classes, 0))
         self.b = np.log(np.bincount(y, weights=theta, minlength=n_classes) + 1e-6)
-        self.loss, self.short = np.inf, 0
+        self.loss, self.refits, self.short = np.inf, 0, 0
         self.add(chosen)
 
     def add(self, neurons: Sequence[int] | np.ndarray) -> None:
@@ -96,6 +96,7 @@ class SetProbe:
             max_iter=max_iter,
             certificate=False,
         )
+        self.refits += 1
         self.short += bool(short)
         self.W, self.b, self.loss = fit.coef, fit.intercept, fit.objective
         return self.loss

@@ -18,6 +18,8 @@ from jaxtyping import Float, Int
 
 from nissl.errors import SettingError
 from nissl.kernels._forward_probe import SetProbe
+from nissl.kernels._forward_swap import swap_until_settled
+from nissl.kernels._forward_sweep import Sweep
 from nissl.kernels.checks import check_labels, check_matrix, check_penalty, neuron_major
 from nissl.kernels.fit import one_thread
 from nissl.kernels.problem import token_weights
@@ -154,15 +156,18 @@ def refine(
     l2: float = 1e-3,
     exhaustive: int = 2000,
     candidates: int = 10,
+    few: int = 5,
     rounds: int = 20,
     sample_weight: Float[np.ndarray, " n"] | None = None,
 ) -> tuple[Int[np.ndarray, " k"], float, bool, int]:
     """Return the best k neurons of a pool, their objective, whether that is exact, and sets tried.
 
     Where there are at most ``exhaustive`` sets of k neurons in the pool, each is fitted. Otherwise
-    the best exchange of one chosen neuron for another of the pool is made while it lowers the
-    objective. A place's newcomers are tried in the sequence of their gradients' norms beside the
-    other neurons, ``candidates`` of them at most.
+    chosen neurons are exchanged for others of the pool while that lowers the objective. Up to
+    ``few`` neurons, every place is looked at and the best exchange made: its newcomers are tried in
+    the sequence of their gradients' norms beside the other neurons, ``candidates`` of them at most.
+    Larger sets would take hours so, and are exchanged as forward selection does it
+    (``_forward_swap.py``): what the quadratic model says helps most is tried first.
 
     Parameters
     ----------
@@ -191,6 +196,8 @@ def refine(
         if math.comb(len(every), k) <= exhaustive:
             best = min(itertools.combinations(every.tolist(), k), key=judge)
             return np.array(best), judge(best), True, len(judge.known)
+        if k > few:
+            return _swapped(judge, np.asarray(start), every, candidates, rounds)
         best = tuple(sorted(int(j) for j in start))
         for _ in range(rounds):
             found = min(_neighbours(judge, best, every, candidates), key=judge, default=best)
@@ -198,6 +205,22 @@ def refine(
                 break
             best = tuple(sorted(found))
     return np.array(best), judge(best), False, len(judge.known)
+
+
+def _swapped(
+    judge: _Judge, start: np.ndarray, pool: np.ndarray, candidates: int, rounds: int
+) -> tuple[np.ndarray, float, bool, int]:
+    """Exchange until nothing of what the quadratic model proposes helps."""
+    XT, y, n_classes, theta = judge.args
+    some = np.ascontiguousarray(XT[pool])
+    places = np.searchsorted(pool, start).tolist()
+    probe = SetProbe(some, y, n_classes, theta, l2=judge.l2, room=len(start), chosen=places)
+    probe.refit(tol=TOL)
+    _, curvature = probe.gradient()
+    sweep = Sweep(some, theta, ridge=judge.l2 / float(curvature.max()))
+    swap_until_settled(probe, sweep, failures=2 * candidates, rounds=rounds * candidates, tol=TOL)
+    chosen = np.sort(pool[probe.chosen])
+    return chosen, probe.loss, False, probe.refits
 
 
 def _neighbours(
