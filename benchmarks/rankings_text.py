@@ -63,7 +63,7 @@ def main() -> None:
         task = treebank_task(args.label)
     print(task)
     methods = args.methods.split(",") if args.methods else QUICK if args.quick else METHODS
-    minimal = ("lca", "weights") if args.quick else ("lca", methods[-1])
+    minimal = ("lca", "weights") if args.quick else ("lca", "weights", "forward")
     minimal = args.minimal.split(",") if args.minimal else minimal
     sizes = [int(k) for k in args.sizes.split(",")]
     orders, seconds = orders_of(task, dict.fromkeys([*methods, *minimal]), args.work)
