@@ -24,6 +24,7 @@ def _forward(
     score: str = "curvature",
     swap_at: int | tuple[int, ...] = (),
     failures: int = 8,
+    tol: float = 3e-2,
 ) -> Ranking:
     """Group orthogonal matching pursuit (Lozano et al. 2011), with swaps at the sizes named."""
     from nissl.kernels.forward import forward_selection
@@ -38,8 +39,10 @@ def _forward(
         score=score,
         swap_at=[k for k in at if k <= min(k_max, task.n_neurons)],
         failures=failures,
+        tol=tol,
     )
-    settings = {"k_max": k_max, "l2": l2, "score": score, "swap_at": at, "failures": failures}
+    settings = {"k_max": k_max, "l2": l2, "score": score, "swap_at": at}
+    settings |= {"failures": failures, "tol": tol}
     return rank_order(task, "forward", found.order, settings=settings)
 
 
