@@ -38,9 +38,9 @@ def text_task(train: str, test: str, label: str, tokens: int) -> Any:
     def part(store: Any, rows: np.ndarray, X: np.ndarray | None = None) -> Part:
         table = store.tokens
         y = np.array([number[v] for v in table[label].to_numpy().astype(str)[rows]])
-        X = store.matrix(rows=rows) if X is None else X
+        found = store.matrix(rows=rows) if X is None else X
         return Part(
-            X=np.asfortranarray(standardise(X, mean, sd), dtype=np.float32),
+            X=np.asfortranarray(standardise(found, mean, sd), dtype=np.float32),
             y=y.astype(np.int32),
             rows=rows,
             sentence=table["sentence"].to_numpy()[rows].astype(np.int32),

@@ -92,7 +92,8 @@ def make(folder: Path, corpus: Any, *, large: bool) -> Path:
         cls_token="[CLS]",
         sep_token="[SEP]",
     )
-    shape = {} if large else {"hidden_size": 64, "num_hidden_layers": 2, "intermediate_size": 128}
+    small: dict[str, Any] = {"hidden_size": 64, "num_hidden_layers": 2, "intermediate_size": 128}
+    shape = {} if large else small
     heads = 12 if large else 2
     torch.manual_seed(0)
     config = BertConfig(vocab_size=words.get_vocab_size(), num_attention_heads=heads, **shape)
