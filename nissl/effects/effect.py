@@ -52,7 +52,7 @@ class Effect:
 
     def measure(self, model: LoadedModel) -> np.ndarray:
         """Return the value of each item, float64, (items,)."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} must define measure()")
 
     def weights(self, model: LoadedModel) -> np.ndarray:
         """Return the weight of each item in a mean, (items,): such as its subwords; 1 by default.
