@@ -225,7 +225,7 @@ def test_the_numpy_loops_are_the_compiled_ones():
         m.combine(XT, picked, r[:k], np.float32(0.3), mv)
         H = (A @ A.T + np.eye(k + 1)).astype(np.float32)
         w = np.array([0.5, 0, -0.4, 0, 0.1, 0], np.float32)
-        v = m.descend(H, pr, w, np.float32(2.0), k, 200, np.float32(1e-4))
+        v = m.descend(H, pr, w, np.float32(2.0), k, 200, np.float32(-1e-4))[0]
         E = np.stack([mv, 0.5 * mv, -mv]).astype(np.float32)
         lse = np.log(np.exp(E).sum(axis=0))
         p = np.exp(E[1] - lse)

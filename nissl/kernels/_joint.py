@@ -2,22 +2,27 @@
 
 Blocks see one class at a time, so what two classes share is settled slowly. Here the quadratic
 model has the full softmax Hessian; it is minimised by conjugate gradients, preconditioned by the
-classes' own Gram matrices, on the tokens that matter to each class, packed once. Weights that would
+classes' own Gram matrices: on the tokens that matter to each class, packed once, or where that
+would take too much memory on all of them, two products over the matrix a step. Weights that would
 change sign become 0, and the step is checked on the true objective.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
 from nissl.kernels import _loops
-from nissl.kernels._newton import LAG, State, heavy_tokens, logsumexp, ridged
+from nissl.kernels._newton import LAG, Gram, State, heavy_tokens, logsumexp, ridged
 
 STEPS = 12
 """Conjugate-gradient steps at most."""
+
+MORE = 40
+"""And where Gram matrices are so large that steps are cheap beside them."""
 
 ENOUGH = 0.1
 """Stop once the preconditioned residual has shrunk to this share."""
@@ -28,15 +33,20 @@ ROOM = 0.4
 
 @dataclass
 class _Class:
-    """One class's active neurons, tokens, packed activations, factor and place in the vector."""
+    """One class's active neurons, factor of its Gram matrix and place in the vector."""
 
     c: int
     neurons: np.ndarray
-    tokens: np.ndarray
-    X: np.ndarray
-    p: np.ndarray
     factor: tuple[np.ndarray, bool]
     at: slice
+    tokens: np.ndarray
+    p: np.ndarray
+
+
+class _Product(Protocol):
+    """Hessian of the loss times v."""
+
+    def __call__(self, v: np.ndarray) -> np.ndarray: ...
 
 
 def joint_step(state: State, gradient: np.ndarray, l1: float, l2: float) -> bool:
@@ -44,9 +54,12 @@ def joint_step(state: State, gradient: np.ndarray, l1: float, l2: float) -> bool
 
     ``gradient`` (C, d) is that of the loss at the state's weights.
     """
-    classes = _pack(state, l2)
+    classes = _active(state, l2)
     if classes is None:
         return False
+    room = ROOM * state.neurons.XT.size
+    packed = sum(len(k.neurons) * len(k.tokens) for k in classes) <= room
+    product = _packed(state, classes) if packed else _whole(state, classes)
     size = classes[-1].at.stop
     slope = np.empty(size)
     weights = np.zeros(size)
@@ -55,7 +68,9 @@ def joint_step(state: State, gradient: np.ndarray, l1: float, l2: float) -> bool
         weights[k.at.start : k.at.stop - 1] = w
         slope[k.at.start : k.at.stop - 1] = gradient[k.c, k.neurons] + l2 * w + l1 * np.sign(w)
         slope[k.at.stop - 1] = 0.0  # the intercepts have settled
-    step = _conjugate_gradients(state, classes, -slope, l2)
+    ridge = np.full(size, l2)
+    ridge[[k.at.stop - 1 for k in classes]] = 1e-9
+    step = _conjugate_gradients(product, classes, -slope, ridge, STEPS if packed else MORE)
     penalised = np.ones(size, dtype=np.bool_)
     penalised[[k.at.stop - 1 for k in classes]] = False
     ends = weights + step
@@ -67,10 +82,9 @@ def joint_step(state: State, gradient: np.ndarray, l1: float, l2: float) -> bool
     return _search_line(state, classes, weights, step, penalised, descent, l1, l2)
 
 
-def _pack(state: State, l2: float) -> list[_Class] | None:
-    """Gather what each class needs, or nothing where Gram matrices are missing or old."""
-    out: list[_Class] = []
-    at, room = 0, ROOM * state.neurons.XT.size
+def _active(state: State, l2: float) -> list[_Class] | None:
+    """Gather the classes that have weights; nothing where Gram matrices are missing or old."""
+    ready: list[tuple[int, np.ndarray, np.ndarray, np.ndarray, Gram]] = []
     for c in range(state.n_classes):
         inside = np.flatnonzero(state.W[c])
         if not len(inside):
@@ -83,12 +97,10 @@ def _pack(state: State, l2: float) -> list[_Class] | None:
         curvature = p * (1 - p) * state.theta32
         if kept.moved(curvature) > 2 * LAG:
             return None
-        tokens = heavy_tokens(curvature)
-        room -= len(inside) * len(tokens)
-        if room < 0:
-            return None
-        X = np.empty((len(inside), len(tokens)), dtype=np.float32)
-        _loops.gather(state.neurons.XT, inside, tokens, X)
+        ready.append((c, inside, curvature, p, kept))
+    out: list[_Class] = []
+    at = 0
+    for c, inside, curvature, p, kept in ready:
         H = ridged(kept.of(inside), max(l2, 1e-6))
         H[-1, -1] *= np.float32(1.001)
         try:
@@ -96,45 +108,79 @@ def _pack(state: State, l2: float) -> list[_Class] | None:
         except np.linalg.LinAlgError:
             return None
         stop = at + len(inside) + 1
-        out.append(_Class(c, inside, tokens, X, p[tokens], factor, slice(at, stop)))
+        out.append(_Class(c, inside, factor, slice(at, stop), heavy_tokens(curvature), p))
         at = stop
     return out or None
 
 
-def _product(state: State, classes: list[_Class], v: np.ndarray, l2: float) -> np.ndarray:
-    """Hessian times v; tokens that a class does not pack count as not moved by it."""
-    moved = []
-    mean = np.zeros(state.neurons.n, dtype=np.float32)
+def _packed(state: State, classes: list[_Class]) -> _Product:
+    """Products on the tokens of each class; others count as not moved by it."""
+    packs = []
     for k in classes:
-        part = v[k.at].astype(np.float32)
-        z = part[:-1] @ k.X
-        z += part[-1]
-        z *= k.p
-        mean[k.tokens] += z
-        moved.append(z)
-    out = np.empty_like(v)
-    for k, z in zip(classes, moved, strict=True):
-        r = (z - k.p * mean[k.tokens]) * state.theta32[k.tokens]
-        out[k.at.start : k.at.stop - 1] = k.X @ r
-        out[k.at.stop - 1] = r.sum(dtype=np.float64)
-        out[k.at.start : k.at.stop - 1] += l2 * v[k.at.start : k.at.stop - 1]
-        out[k.at.stop - 1] += 1e-9 * v[k.at.stop - 1]
-        state.work += 4.0 * k.X.size
-    return out
+        X = np.empty((len(k.neurons), len(k.tokens)), dtype=np.float32)
+        _loops.gather(state.neurons.XT, k.neurons, k.tokens, X)
+        packs.append((X, k.p[k.tokens]))
+
+    def product(v: np.ndarray) -> np.ndarray:
+        moved = []
+        mean = np.zeros(state.neurons.n, dtype=np.float32)
+        for k, (X, p) in zip(classes, packs, strict=True):
+            part = v[k.at].astype(np.float32)
+            z = part[:-1] @ X
+            z += part[-1]
+            z *= p
+            mean[k.tokens] += z
+            moved.append(z)
+        out = np.empty_like(v)
+        for k, (X, p), z in zip(classes, packs, moved, strict=True):
+            r = (z - p * mean[k.tokens]) * state.theta32[k.tokens]
+            out[k.at.start : k.at.stop - 1] = X @ r
+            out[k.at.stop - 1] = r.sum(dtype=np.float64)
+            state.work += 4.0 * X.size
+        return out
+
+    return product
+
+
+def _whole(state: State, classes: list[_Class]) -> _Product:
+    """Products on all tokens, two over the matrix of neurons."""
+    P = np.exp(state.E - state.lse)
+    P[P < 1e-20] = 0
+    D = np.zeros_like(state.W)
+
+    def product(v: np.ndarray) -> np.ndarray:
+        shift = np.zeros(state.n_classes, dtype=np.float32)
+        for k in classes:
+            D[k.c, k.neurons] = v[k.at][:-1]
+            shift[k.c] = v[k.at.stop - 1]
+        Z = state.neurons.forward(D)
+        Z += shift[:, None]
+        Z *= P
+        Z -= P * Z.sum(axis=0)
+        Z *= state.theta32
+        G = state.neurons.back(Z)
+        state.work += 4.0 * Z.size * state.neurons.d
+        out = np.empty_like(v)
+        for k in classes:
+            out[k.at.start : k.at.stop - 1] = G[k.c, k.neurons]
+            out[k.at.stop - 1] = Z[k.c].sum(dtype=np.float64)
+        return out
+
+    return product
 
 
 def _conjugate_gradients(
-    state: State, classes: list[_Class], right: np.ndarray, l2: float
+    product: _Product, classes: list[_Class], right: np.ndarray, ridge: np.ndarray, steps: int
 ) -> np.ndarray:
     x = np.zeros_like(right)
     r = right.copy()
     z = _precondition(classes, r)
     p, rz = z, float(r @ z)
     goal = ENOUGH**2 * rz
-    for _ in range(STEPS):
+    for _ in range(steps):
         if rz <= goal:
             break
-        Hp = _product(state, classes, p, l2)
+        Hp = product(p) + ridge * p
         bend = float(p @ Hp)
         if bend <= 0:
             break

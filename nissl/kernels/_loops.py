@@ -16,10 +16,15 @@ from nissl.kernels._compiled import FAST, compiled
 
 @compiled(fast=FAST, plain=plain.descend)
 def descend(H, g, w, l1, penalised, max_passes, tol):
-    """Coordinate descent on g'δ + ½ δ'Hδ + λ₁ Σ_{j<penalised} |w_j + δ_j|; return w + δ.
+    """Coordinate descent on g'δ + ½ δ'Hδ + λ₁ Σ_{j<penalised} |w_j + δ_j|.
 
     Full passes find the coordinates that move, passes over the non-zero ones settle them. A
-    coordinate's move is measured by √H_jj, that is, in units of the objective's square root.
+    coordinate's move is measured by √H_jj, that is, in units of the objective's square root. Ends
+    after a full pass whose largest move is at most ``tol``, or −``tol`` of the first pass's largest
+    where ``tol`` is negative.
+
+    Returns w + δ, the slope g + Hδ, and the largest move of the first and of the last pass; the
+    last counts as infinite unless it was a full one.
     """
     k = g.shape[0]
     slope = g.copy()
@@ -28,6 +33,7 @@ def descend(H, g, w, l1, penalised, max_passes, tol):
     n_active = k
     full = True
     first = 0.0
+    last = np.inf
     for sweep in range(max_passes):
         largest = 0.0
         count = k if full else n_active
@@ -57,7 +63,10 @@ def descend(H, g, w, l1, penalised, max_passes, tol):
                     largest = size
         if sweep == 0:
             first = largest
-        if largest <= tol * first:
+            if tol < 0.0:
+                tol = -tol * first
+        last = largest if full else np.inf
+        if largest <= tol:
             if full:
                 break
             full = True
@@ -68,7 +77,7 @@ def descend(H, g, w, l1, penalised, max_passes, tol):
                     active[n_active] = j
                     n_active += 1
             full = False
-    return v
+    return v, slope, first, last
 
 
 @compiled(fast=FAST, plain=plain.gather_scaled)

@@ -8,11 +8,11 @@ import numpy as np
 
 
 def descend(H, g, w, l1, penalised, max_passes, tol):
-    """Coordinate descent on g'δ + ½ δ'Hδ + λ₁ Σ_{j<penalised} |w_j + δ_j|; return w + δ."""
+    """Coordinate descent on g'δ + ½ δ'Hδ + λ₁ Σ_{j<penalised} |w_j + δ_j|; see ``_loops``."""
     k = len(g)
     slope, v = g.copy(), w.copy()
     everything = active = np.arange(k)
-    full, first = True, 0.0
+    full, first, last = True, 0.0, math.inf
     for sweep in range(max_passes):
         largest = 0.0
         for j in everything if full else active:
@@ -29,14 +29,16 @@ def descend(H, g, w, l1, penalised, max_passes, tol):
                 largest = max(largest, abs(move) * math.sqrt(h))
         if sweep == 0:
             first = largest
-        if largest <= tol * first:
+            tol = -tol * first if tol < 0 else tol
+        last = largest if full else math.inf
+        if largest <= tol:
             if full:
                 break
             full = True
         elif full:
             active = np.flatnonzero((v != 0) | (everything >= penalised))
             full = False
-    return v
+    return v, slope, first, last
 
 
 def gather_scaled(XT, neurons, rows, scale, out):

@@ -15,6 +15,7 @@ from scipy.linalg.blas import ssyrk  # pyright: ignore[reportAttributeAccessIssu
 
 from nissl.kernels import _loops
 from nissl.kernels._neurons import Neurons
+from nissl.kernels._quadratic import minimise_quadratic
 
 LAG = 0.4
 """A cached Gram matrix serves while its token weights have moved by less than this share."""
@@ -40,11 +41,15 @@ MANY_CLASSES = 128
 
 @dataclass
 class Gram:
-    """Weighted products of a class's working set and intercept, (k + 1, k + 1)."""
+    """Weighted products of a class's working set and intercept, (k + 1, k + 1).
+
+    ``whole`` where it rests on all tokens that matter, so that more care would change nothing.
+    """
 
     neurons: np.ndarray
     matrix: np.ndarray
     weights: np.ndarray
+    whole: bool
 
     def moved(self, weights: np.ndarray) -> float:
         """Return by what share the token weights have moved since."""
@@ -177,12 +182,11 @@ class State:
                 fresh = fresh[np.argsort(-violation[c][fresh], kind="stable")[:most]]
             self._update_class(int(c), np.sort(np.concatenate([inside, fresh])), l1, l2, tol)
 
-    def gram_cost(self) -> float:
-        """Guess what Gram matrices cost in full gradients, if sets of neurons double once more."""
-        d, n = self.neurons.d, self.neurons.n
-        k = np.minimum(2.0 * (self.W != 0).sum(axis=1), d)
-        tokens = np.minimum(n * np.minimum(1.0, 3 * self.target), TOKENS_A_NEURON * k + FEW_TOKENS)
-        return float((k**2 * tokens).sum()) / (4.0 * n * d * self.n_classes)
+    def take_care(self) -> None:
+        """Let Gram matrices that rest on some tokens only be made again, from more."""
+        for c in [c for c, gram in self.grams.items() if not gram.whole]:
+            self.care[c] *= 3
+            del self.grams[c]
 
     def _update_class(self, c: int, neurons: np.ndarray, l1: float, l2: float, tol: float) -> None:
         XT = self.neurons.XT
@@ -200,7 +204,7 @@ class State:
         old[:k] = self.W[c, neurons]
         old[k] = 0  # the intercept's move; its own value does not enter the penalty
         g[:k] += np.float32(l2) * old[:k]
-        new = _loops.descend(H, g, old, np.float32(l1), k, 200, np.float32(tol))
+        new = minimise_quadratic(H, g, old, l1, k, tol)
         delta = new - old
         self.work += 4.0 * k * self.neurons.n
         if not delta.any():
@@ -223,7 +227,7 @@ class State:
             t *= 0.5
         else:
             t = 0.0
-        if t < 1:
+        if t < 1 and not self.grams[c].whole:
             # The model promised too much: make the next one of more tokens.
             self.care[c] *= 2
         if t == 0:
@@ -242,17 +246,17 @@ class State:
                 if len(fresh):
                     self.grams[c] = kept = self._extended(c, kept, fresh)
                 return ridged(kept.of(neurons), l2)
-        B, ratio = self._weighted(c, neurons, curvature, len(neurons))
+        B, ratio, whole = self._weighted(c, neurons, curvature, len(neurons))
         H = ssyrk(ratio, B.T, trans=1, lower=0)
         H = np.triu(H) + np.triu(H, 1).T
         self.work += float(len(B)) ** 2 * B.shape[1]
-        self.grams[c] = Gram(neurons, H, curvature)
+        self.grams[c] = Gram(neurons, H, curvature, whole)
         return ridged(H, l2)
 
     def _extended(self, c: int, kept: Gram, fresh: np.ndarray) -> Gram:
         """Add neurons to a Gram matrix, at its own token weights."""
         k, m = len(kept.neurons), len(fresh)
-        old, ratio = self._weighted(c, kept.neurons, kept.weights, k)
+        old, ratio, whole = self._weighted(c, kept.neurons, kept.weights, k)
         new = self._weighted(c, fresh, kept.weights, k)[0][:-1]
         neurons = np.sort(np.concatenate([kept.neurons, fresh]))
         at = np.append(np.searchsorted(neurons, kept.neurons), k + m)
@@ -264,24 +268,26 @@ class State:
         matrix[np.ix_(at, to)] = cross.T
         matrix[np.ix_(to, to)] = np.float32(ratio) * (new @ new.T)
         self.work += 2.0 * m * (k + m) * old.shape[1]
-        return Gram(neurons, matrix, kept.weights)
+        return Gram(neurons, matrix, kept.weights, whole)
 
     def _weighted(
         self, c: int, neurons: np.ndarray, curvature: np.ndarray, k: int
-    ) -> tuple[np.ndarray, float]:
+    ) -> tuple[np.ndarray, float, bool]:
         """Return neurons and a row of ones, times √weight, on the tokens that matter.
 
-        The second value is the total weight over that of these tokens.
+        The second value is the total weight over that of these tokens, the third whether they are
+        all there are.
         """
         rows = heavy_tokens(curvature)
         most = int(max(FEW_TOKENS, TOKENS_A_NEURON * k) * self.care[c])
-        if len(rows) > most:
+        whole = len(rows) <= most
+        if not whole:
             rows = rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)]
         mass = float(curvature[rows].sum(dtype=np.float64))
         total = float(curvature.sum(dtype=np.float64))
         B = np.empty((len(neurons) + 1, len(rows)), dtype=np.float32)
         _loops.gather_scaled(self.neurons.XT, neurons, rows, np.sqrt(curvature[rows]), B)
-        return B, total / mass if mass > 0 else 1.0
+        return B, total / mass if mass > 0 else 1.0, whole
 
 
 def heavy_tokens(curvature: np.ndarray) -> np.ndarray:

@@ -34,16 +34,15 @@ GROWTH = 4
 SLOW = 0.4
 """A sweep that leaves this share of the gap is slow."""
 
-MOST_CARE = 30
-
 ROUNDING = 2e-5
 """Accelerated gradients compare objectives, which float32 products do not tell apart below this."""
 
 NOISE = 0.06
 """Tokens of a sample times λ₁², at least: about the noise of a gradient there."""
 
-DENSE = 25.0
-"""Where Gram matrices would cost this many gradients, accelerated gradients are cheaper."""
+DENSE = 0.5
+"""Where Gram matrices would be larger than this share of the matrix of neurons, they are done
+without: accelerated gradients need no memory."""
 
 
 @dataclass(frozen=True)
@@ -235,7 +234,8 @@ def _improve(state: State, gradient: np.ndarray, l1: float, l2: float, i: int) -
 
 
 def _dense(state: State) -> bool:
-    return state.gram_cost() > DENSE
+    held = ((state.W != 0).sum(axis=1).astype(np.float64) ** 2).sum()
+    return held > DENSE * state.neurons.XT.size
 
 
 def _gap(state: State, gradient: np.ndarray, entropy: float, l1: float, l2: float) -> float:
@@ -269,10 +269,9 @@ def _refine(
             aim *= 0.5
         if clock.late():
             break
-        if gap > SLOW * last and (state.care < MOST_CARE).any():
+        if gap > SLOW * last:
             # Models of so few tokens have given what they can.
-            state.care *= 3
-            state.grams.clear()
+            state.take_care()
         last = gap
         _improve(state, gradient, l1, l2, i)
         i += 1

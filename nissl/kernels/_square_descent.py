@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from nissl.kernels import _square_loops
+from nissl.kernels._feature_sign import feature_sign
 from nissl.kernels._squares import Point, Squares
 
 __all__ = ["working_sets"]
@@ -124,7 +124,7 @@ def _descend(
     for _ in range(60):
         _square_loops.cycle(H, slope, w, l1, 20, fine)
         for _ in range(max(1, min(50, STEPS // max(1, np.count_nonzero(w) ** 2)))):
-            if not _feature_sign(H, slope, w, l1):
+            if not feature_sign(H, slope, w, l1):
                 break
         now = slope - l2 * w
         # The halved mean square is quadratic: its change is the mean slope times the way.
@@ -152,57 +152,3 @@ def _gap(gradient: np.ndarray, w: np.ndarray, half: float, l1: float, l2: float)
     over = np.maximum(size - l1, 0.0)
     plain = product + penalty + 0.5 * l2 * float(w @ w) + float(over @ over) / (2 * l2)
     return min(plain, scaled)
-
-
-def _feature_sign(H: np.ndarray, slope: np.ndarray, w: np.ndarray, l1: float) -> bool:
-    """Go from ``w`` towards the optimum for its signs, to the best point on the way.
-
-    Lee, Battle, Raina and Ng (2007), Algorithm 1, steps 3 and 4, with an exact line search.
-    ``slope`` and ``w`` change in place. Returns whether a weight came to 0 on the way, so that
-    another step is worth its price.
-    """
-    some = np.flatnonzero(w)
-    if not len(some):
-        return False
-    A = H[np.ix_(some, some)]
-    # Weights on neurons that repeat each other can be shifted at no cost in error; the hair on the
-    # diagonal turns that into a long step, which ends where the first of them is 0.
-    A[np.diag_indices(len(A))] *= 1 + 1e-9
-    try:
-        factor = cho_factor(A, lower=True, overwrite_a=True, check_finite=False)
-    except LinAlgError:
-        return False
-    old = w[some]
-    sign = np.sign(old)
-    move = cho_solve(factor, -(slope[some] + l1 * sign), check_finite=False)
-    change = H[:, some] @ move
-    t, crossing = _best_length(
-        old, move, float(slope[some] @ move) + l1 * float(sign @ move), move @ change[some], l1
-    )
-    if not 0 < t <= 1:
-        return False
-    w[some] = old + t * move
-    ended = crossing == t
-    w[some[ended]] = 0.0
-    slope += t * change
-    return bool(ended.any())
-
-
-def _best_length(
-    old: np.ndarray, move: np.ndarray, tilt: float, rise: float, l1: float
-) -> tuple[float, np.ndarray]:
-    """Return the t in [0, 1] at which old + t · move is best, and where each weight crosses 0.
-
-    The derivative starts at ``tilt``, grows by ``rise`` a unit of t, and jumps by 2 λ₁ |move| where
-    a weight changes its sign.
-    """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        crossing = np.where(move * old < 0, -old / move, np.inf)
-    for j in np.argsort(crossing, kind="stable"):
-        at = float(crossing[j])
-        if at >= 1 or tilt + at * rise >= 0:
-            break
-        tilt += 2 * l1 * abs(float(move[j]))
-        if tilt + at * rise >= 0:
-            return at, crossing
-    return (min(1.0, -tilt / rise) if rise > 0 else 0.0), crossing
