@@ -108,7 +108,9 @@ def _active(state: State, l2: float) -> list[_Class] | None:
         except np.linalg.LinAlgError:
             return None
         stop = at + len(inside) + 1
-        out.append(_Class(c, inside, factor, slice(at, stop), heavy_tokens(curvature), p))
+        out.append(
+            _Class(c, inside, factor, slice(at, stop), heavy_tokens(curvature, state.reach[c]), p)
+        )
         at = stop
     return out or None
 

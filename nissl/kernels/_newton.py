@@ -35,6 +35,12 @@ FRESH = 0.1
 EXTEND = 0.5
 """A Gram matrix is extended by up to this share of its neurons, and made anew for more."""
 
+MISLED = 0.3
+"""A step of less than this share of what its Gram matrix promised makes the matrix void."""
+
+FARTHEST = 1e9
+"""``SMALL_WEIGHT`` is divided by up to so much, where light tokens turn out to matter."""
+
 MANY_CLASSES = 128
 """From here on intercepts settle by scaling: a Hessian over the classes would cost more."""
 
@@ -78,12 +84,14 @@ class State:
     lse: np.ndarray = field(init=False)
     grams: dict[int, Gram] = field(default_factory=dict)
     care: np.ndarray = field(init=False)
+    reach: np.ndarray = field(init=False)
     work: float = 0.0
 
     def __post_init__(self) -> None:
         d, n = self.neurons.d, self.neurons.n
         self.token = np.arange(n)
         self.care = np.ones(self.n_classes)
+        self.reach = np.ones(self.n_classes)
         self.theta32 = self.theta.astype(np.float32)
         self.target = np.bincount(self.y, weights=self.theta, minlength=self.n_classes)
         self.W = np.zeros((self.n_classes, d), dtype=np.float32)
@@ -227,9 +235,13 @@ class State:
             t *= 0.5
         else:
             t = 0.0
-        if t < 1 and not self.grams[c].whole:
+        if t < 1:
             # The model promised too much: make the next one of more tokens.
             self.care[c] *= 2
+        if t <= MISLED and self.grams[c].whole:
+            # Somewhere a neuron is far out on tokens that were thought to weigh nothing.
+            self.reach[c] = min(FARTHEST, self.reach[c] * 8)
+            del self.grams[c]
         if t == 0:
             self.grams.pop(c, None)
             return
@@ -278,7 +290,7 @@ class State:
         The second value is the total weight over that of these tokens, the third whether they are
         all there are.
         """
-        rows = heavy_tokens(curvature)
+        rows = heavy_tokens(curvature, self.reach[c])
         most = int(max(FEW_TOKENS, TOKENS_A_NEURON * k) * self.care[c])
         whole = len(rows) <= most
         if not whole:
@@ -290,9 +302,12 @@ class State:
         return B, total / mass if mass > 0 else 1.0, whole
 
 
-def heavy_tokens(curvature: np.ndarray) -> np.ndarray:
-    """Return the tokens that a class's curvature (weights included) rests on."""
-    rows = np.flatnonzero(curvature > SMALL_WEIGHT / len(curvature))
+def heavy_tokens(curvature: np.ndarray, reach: float = 1.0) -> np.ndarray:
+    """Return the tokens that a class's curvature (weights included) rests on.
+
+    With a longer reach more of them: a neuron may be far out on tokens that weigh little.
+    """
+    rows = np.flatnonzero(curvature > SMALL_WEIGHT / (len(curvature) * reach))
     if len(rows) < 200:
         rows = np.sort(np.argsort(-curvature, kind="stable")[:200])
     return rows

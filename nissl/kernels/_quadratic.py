@@ -20,7 +20,7 @@ PASSES = 8
 ROUNDS = 12
 """Such steps at most."""
 
-SMALL = 64
+SMALL = 10
 """With fewer weights a pass is so cheap that coordinate descent is left alone with them."""
 
 MOST = 200

@@ -44,6 +44,9 @@ DENSE = 0.5
 """Where Gram matrices would be larger than this share of the matrix of neurons, they are done
 without: accelerated gradients need no memory."""
 
+ALLOWED = 16_000_000
+"""Numbers in Gram matrices that are always allowed (64 MiB)."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -235,7 +238,7 @@ def _improve(state: State, gradient: np.ndarray, l1: float, l2: float, i: int) -
 
 def _dense(state: State) -> bool:
     held = ((state.W != 0).sum(axis=1).astype(np.float64) ** 2).sum()
-    return held > DENSE * state.neurons.XT.size
+    return bool(held > max(ALLOWED, DENSE * state.neurons.XT.size))
 
 
 def _gap(state: State, gradient: np.ndarray, entropy: float, l1: float, l2: float) -> float:
