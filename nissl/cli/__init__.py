@@ -6,7 +6,18 @@ import sys
 
 from cyclopts.exceptions import CycloptsError
 
-from nissl.cli import causal, comparing, crossing, extraction, probing, stores, studies
+from nissl.cli import (
+    causal,
+    comparing,
+    crossing,
+    explaining,
+    extraction,
+    languages,
+    languages_sharing,
+    probing,
+    stores,
+    studies,
+)
 from nissl.cli.app import app
 from nissl.errors import EXIT_CODE, NisslError
 
@@ -16,7 +27,10 @@ __all__ = [
     "comparing",
     "crossing",
     "entry",
+    "explaining",
     "extraction",
+    "languages",
+    "languages_sharing",
     "main",
     "probing",
     "stores",

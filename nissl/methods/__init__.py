@@ -11,9 +11,24 @@ from nissl.methods.causal_steer import DoseResponse, class_difference, steer
 from nissl.methods.compare import DEFAULT_METHODS, compare
 from nissl.methods.compare_targets import DEFAULT_TARGET_METHODS, compare_targets
 from nissl.methods.comparison import Comparison
+from nissl.methods.concepts import Concepts, concepts_from_masks, make_concepts
 from nissl.methods.contexts import NeuronView, show_neuron
 from nissl.methods.control import Selectivity, control_task, selectivity
+from nissl.methods.copy_paste import copy_paste
+from nissl.methods.copy_paste_result import CopyPaste
+from nissl.methods.deactivate import deactivate
+from nissl.methods.deactivation import Deactivation
 from nissl.methods.encoded_used import EncodedVsUsed, encoded_vs_used
+from nissl.methods.explain import explain
+from nissl.methods.explain_examples import explanation_examples
+from nissl.methods.explain_masks import explain_masks
+from nissl.methods.explain_stability import ExplanationStability, explanation_stability
+from nissl.methods.explain_versus import ExplainedVersus, explained_versus
+from nissl.methods.explanation import Explanation
+from nissl.methods.language_neurons import language_neurons
+from nissl.methods.language_overlap_result import LanguageOverlap
+from nissl.methods.language_set_result import LanguageNeurons
+from nissl.methods.languages import DEFAULT_LANGUAGE_RANKINGS, compare_languages
 from nissl.methods.layers import LayerProfile, layer_profile
 from nissl.methods.localise import Localisation, localise
 from nissl.methods.minimal import MinimalSet, minimal_set
@@ -22,6 +37,7 @@ from nissl.methods.minimal_stability import SetStability, set_stability
 from nissl.methods.minimal_swaps import equal_sets
 from nissl.methods.neuron_scan import NeuronScan
 from nissl.methods.neuron_sets import NeuronSet, PermutationPValues
+from nissl.methods.pair_concepts import Pair, pair_concepts
 from nissl.methods.probe import ProbeResult, fit_probe
 from nissl.methods.rank import Ranking, Scorer, rank_lca, rank_order, rank_scores, rank_weights
 from nissl.methods.rankings import (
@@ -36,6 +52,8 @@ from nissl.methods.rankings import (
 from nissl.methods.redundancy import Redundancy, redundancy
 from nissl.methods.regularise import DEFAULT_GRID, LambdaSearch, search_lambda
 from nissl.methods.share import Sharing, share_labels, share_properties, share_sets
+from nissl.methods.sharing import sharing
+from nissl.methods.sharing_result import LanguageSharing
 from nissl.methods.significance import knockoff_set, permutation_pvalues, stable_set
 from nissl.methods.target import Target, make_target
 from nissl.methods.target_comparison import TargetComparison
@@ -49,6 +67,7 @@ from nissl.methods import rankers_numbers as rankers_numbers  # isort: skip
 
 __all__ = [
     "DEFAULT_GRID",
+    "DEFAULT_LANGUAGE_RANKINGS",
     "DEFAULT_METHODS",
     "DEFAULT_TARGET_METHODS",
     "NOT_TRUTH",
@@ -58,16 +77,26 @@ __all__ = [
     "Baselines",
     "CausalAblation",
     "Comparison",
+    "Concepts",
+    "CopyPaste",
+    "Deactivation",
     "DoseResponse",
     "EncodedVsUsed",
     "EqualSets",
+    "ExplainedVersus",
+    "Explanation",
+    "ExplanationStability",
     "LambdaSearch",
+    "LanguageNeurons",
+    "LanguageOverlap",
+    "LanguageSharing",
     "LayerProfile",
     "Localisation",
     "MinimalSet",
     "NeuronScan",
     "NeuronSet",
     "NeuronView",
+    "Pair",
     "Part",
     "PermutationPValues",
     "ProbeResult",
@@ -86,20 +115,32 @@ __all__ = [
     "baselines",
     "class_difference",
     "compare",
+    "compare_languages",
     "compare_targets",
+    "concepts_from_masks",
     "control_task",
+    "copy_paste",
+    "deactivate",
     "default_sizes",
     "encoded_vs_used",
     "equal_sets",
+    "explain",
+    "explain_masks",
+    "explained_versus",
+    "explanation_examples",
+    "explanation_stability",
     "fit_probe",
     "knockoff_set",
+    "language_neurons",
     "layer_profile",
     "localise",
+    "make_concepts",
     "make_target",
     "make_task",
     "method_table",
     "minimal_set",
     "neuron_means",
+    "pair_concepts",
     "parse_method",
     "permutation_pvalues",
     "rank",
@@ -116,6 +157,7 @@ __all__ = [
     "share_labels",
     "share_properties",
     "share_sets",
+    "sharing",
     "show_neuron",
     "stable_set",
     "steer",

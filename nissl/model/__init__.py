@@ -8,7 +8,9 @@ from nissl.model.loaded import LoadedModel, LoadSpec, wrap_model
 from nissl.model.resolve import resolve_sites
 from nissl.model.run import mixes_padding, offset, run, run_inputs
 from nissl.model.scan import ScanChunk, scan, screen
+from nissl.model.silence import silenced
 from nissl.model.sites import KINDS, all_sites, find_sites
+from nissl.model.values import activation_site, output_embedding, value_vectors
 from nissl.site import Site, format_neuron, parse_neuron
 
 __all__ = [
@@ -19,6 +21,7 @@ __all__ = [
     "LoadedModel",
     "ScanChunk",
     "Site",
+    "activation_site",
     "all_sites",
     "capture",
     "edited",
@@ -29,11 +32,14 @@ __all__ = [
     "load_spec",
     "mixes_padding",
     "offset",
+    "output_embedding",
     "parse_neuron",
     "resolve_sites",
     "run",
     "run_inputs",
     "scan",
     "screen",
+    "silenced",
+    "value_vectors",
     "wrap_model",
 ]

@@ -1,0 +1,165 @@
+"""Tables of overlaps between languages: one row a pair, one row a site, with exact tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from nissl.kernels.multiple_tests import holm
+from nissl.kernels.overlap_tests import expected_overlap, hypergeometric_overlap
+from nissl.kernels.pair_permutation import (
+    bootstrap_pairs,
+    group_permutation,
+    mean_share,
+    overlap_shares,
+    random_mean_shares,
+)
+
+__all__ = ["Orders", "consensus", "layer_row", "pair_rows", "share_matrix"]
+
+Orders = Mapping[str, Mapping[int, np.ndarray]]
+"""Language → seed → neurons, best first."""
+
+
+def consensus(orders: Mapping[int, np.ndarray]) -> np.ndarray:
+    """Return one order of several seeds': by mean rank, ties by the first seed's."""
+    seeds = sorted(orders)
+    first = orders[seeds[0]]
+    if len(seeds) == 1:
+        return first
+    rank = np.zeros(len(first))
+    for seed in seeds:
+        rank[orders[seed]] += np.arange(len(first))
+    return first[np.argsort(rank[first], kind="stable")]
+
+
+def members(order: np.ndarray, k: int) -> np.ndarray:
+    """Return which neurons are among the k best, bool (d,)."""
+    out = np.zeros(len(order), dtype=bool)
+    out[order[:k]] = True
+    return out
+
+
+def share_matrix(orders: Orders, size: Mapping[str, int]) -> np.ndarray:
+    """Return |A ∩ B| / min(k) of each pair of languages, the diagonal nan."""
+    return overlap_shares(np.stack([members(consensus(o), size[x]) for x, o in orders.items()]))
+
+
+def pair_rows(
+    orders: Orders,
+    size: Mapping[str, int],
+    genus: Mapping[str, str],
+    same: Mapping[str, str],
+    head: Mapping[str, Any],
+) -> list[dict[str, Any]]:
+    """Return one row a pair of languages that both have the category.
+
+    ``low, high`` span the shares of sets of any two seeds, where there are several.
+    """
+    names = list(orders)
+    sets = {x: members(consensus(orders[x]), size[x]) for x in names}
+    each = {x: [members(o, size[x]) for o in orders[x].values()] for x in names}
+    rows = []
+    for i, a in enumerate(names):
+        for b in names[i + 1 :]:
+            total, least = len(sets[a]), min(size[a], size[b])
+            both = int((sets[a] & sets[b]).sum())
+            expected = expected_overlap(total, size[a], size[b])
+            spread = [(x & y).sum() / least for x in each[a] for y in each[b]]
+            several = len(spread) > 1
+            rows.append(
+                {
+                    **head,
+                    "a": a,
+                    "b": b,
+                    "same_genus": genus[a] == genus[b],
+                    "same_language": same[a] == same[b],
+                    "k_a": size[a],
+                    "k_b": size[b],
+                    "neurons": total,
+                    "overlap": both,
+                    "expected": expected,
+                    "share": both / least,
+                    "chance": expected / least,
+                    "ratio": both / expected,
+                    "p": _exact(total, size[a], size[b], both),
+                    "low": float(min(spread)) if several else None,
+                    "high": float(max(spread)) if several else None,
+                }
+            )
+    for row, p in zip(rows, holm(np.array([r["p"] for r in rows])), strict=True):
+        row["p_holm"] = float(p)
+    return rows
+
+
+def layer_row(
+    orders: Orders,
+    size: Mapping[str, int],
+    genus: Mapping[str, str],
+    same: Mapping[str, str],
+    pairs: list[dict[str, Any]],
+    head: Mapping[str, Any],
+    *,
+    draws: int,
+    n_boot: int,
+    seed: int,
+    nulls: dict[Any, np.ndarray],
+) -> dict[str, Any]:
+    """Return one row for all languages at one site, pairs of one language left out.
+
+    ``p`` is that of the mean share among random sets; ``agreement`` what a language shares with
+    itself under another seed, which is the most that could be asked of two languages.
+    """
+    names = list(orders)
+    matrix = share_matrix(orders, size)
+    language = np.array([same[x] for x in names])
+    counted = language[:, None] != language
+    matrix[~counted] = np.nan
+    pairs = [row for row in pairs if not row["same_language"]]
+    groups = np.array([genus[x] for x in names])
+    total = len(next(iter(orders[names[0]].values())))
+    sizes = tuple(size[x] for x in names)
+    kind = (total, sizes, counted.tobytes())
+    if kind not in nulls:
+        # Only the sizes matter, so one null serves all sites and categories of the same languages.
+        nulls[kind] = random_mean_shares(total, sizes, counted=counted, draws=draws, seed=seed)
+    mean = mean_share(matrix)
+    low, high = bootstrap_pairs(matrix, n_boot=n_boot, seed=seed)
+    test = group_permutation(matrix, groups, seed=seed)
+    glow, ghigh = bootstrap_pairs(matrix, groups, n_boot=n_boot, seed=seed)
+    own = [
+        float((x & y).sum() / size[name])
+        for name in names
+        for x, y in _twos([members(o, size[name]) for o in orders[name].values()])
+    ]
+    return {
+        **head,
+        "languages": len(names),
+        "neurons": total,
+        "share": mean,
+        "chance": float(np.mean([r["chance"] for r in pairs])),
+        "low": low,
+        "high": high,
+        "p": float((1 + (nulls[kind] >= mean - 1e-12).sum()) / (1 + len(nulls[kind]))),
+        "pairs": len(pairs),
+        "above": sum(r["p_holm"] <= 0.05 for r in pairs),
+        "genus_difference": test.value,
+        "genus_low": glow,
+        "genus_high": ghigh,
+        "genus_p": test.p,
+        "genus_smallest_p": test.smallest,
+        "agreement": float(np.mean(own)) if own else None,
+    }
+
+
+@lru_cache(maxsize=100_000)
+def _exact(total: int, a: int, b: int, both: int) -> float:
+    # A millisecond each, and a grid of many pairs has few different overlaps.
+    return hypergeometric_overlap(total, a, b, both)
+
+
+def _twos(sets: list[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+    return [(x, y) for i, x in enumerate(sets) for y in sets[i + 1 :]]
