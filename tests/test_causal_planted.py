@@ -430,6 +430,14 @@ def test_encoded_or_used(tmp_path):
     assert "neurons that encode number tend to be used" in result.conclusion()
     none = encoded_vs_used(found, {"turned": order[::-1], "shuffled": shuffled}, property="x")
     assert "no ranking orders neurons" in none.conclusion()
+    assert "No ranking's best neurons" in none.conclusion()
+    # An order that is right in its first places only.
+    first = [*order[:5], *order[5:][::-1]]
+    only = encoded_vs_used(found, {"first": first, "turned": order[::-1]}, property="x", k=5)
+    row = only.frame().filter(ranking="first").row(0, named=True)
+    n = len(order)
+    assert row["p"] == pytest.approx(min(1.0, 2 / math.comb(n, 5)))
+    assert "first 5 (" in only.conclusion()
     # A ranking of other neurons narrows the comparison to what is shared.
     assert encoded_vs_used(found, {"half": half, "same": order}).neurons == len(half)
     with pytest.raises(SettingError, match="in common"):

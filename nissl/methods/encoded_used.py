@@ -11,6 +11,8 @@ import numpy as np
 import polars as pl
 
 from nissl.errors import SettingError
+from nissl.kernels.multiple_tests import holm
+from nissl.kernels.overlap_tests import hypergeometric_overlap
 from nissl.methods.causal_sets import order_of
 from nissl.methods.neuron_scan import NeuronScan, rank_correlation
 from nissl.methods.rank import Ranking
@@ -23,6 +25,9 @@ __all__ = ["EncodedVsUsed", "encoded_vs_used"]
 
 WEAK, STRONG = 0.1, 0.3
 
+LEVEL = 0.05
+"""Of Holm's test of the best neurons."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EncodedVsUsed(Result):
@@ -33,8 +38,8 @@ class EncodedVsUsed(Result):
     table
         One row a ranking: ``ranking, spearman, low, high`` (95 %, over neurons), ``k``,
         ``top_harm`` (mean harm of its k best neurons, removed one at a time), ``all_harm`` (of all
-        neurons), ``shared`` (of its k best, how many are among the k that harm most) and
-        ``by_chance``.
+        neurons), ``shared`` (of its k best, how many are among the k that harm most),
+        ``by_chance``, and ``p`` (exact hypergeometric, Holm over the rankings).
     """
 
     kind: ClassVar[str] = "encoded or used"
@@ -84,7 +89,26 @@ class EncodedVsUsed(Result):
                 f"{clear} of {n} rankings agree with the model's use of neurons, best "
                 f"{best['ranking']}: neurons that encode {self.property} tend to be used"
             )
-        return f"{self.property}: {said}."
+        return f"{self.property}: {said}. {self._tops()}"
+
+    def _tops(self) -> str:
+        """Return what the best few have in common with the neurons that matter most."""
+        apart = self.table.filter(pl.col("p") < LEVEL)
+        if not apart.height:
+            return (
+                "No ranking's best neurons are among those that matter most more often than by "
+                "chance."
+            )
+        top = apart.sort("shared", descending=True, maintain_order=True).row(0, named=True)
+        return (
+            f"Yet among the best {top['k']} neurons {apart.height} of {self.table.height} rankings "
+            f"have more of those that matter most than chance would give (Holm): {top['ranking']} "
+            f"{top['shared']} ({top['by_chance']:.1f} by chance), so a first place tells more than "
+            "the order as a whole."
+            if not self.table["low"][0] > 0 or self.table["spearman"][0] < WEAK
+            else f"Among the best {top['k']} neurons {apart.height} of {self.table.height} "
+            f"rankings have more of those that matter most than chance would give (Holm)."
+        )
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Rank correlation of each ranking, with intervals."""
@@ -177,6 +201,9 @@ def encoded_vs_used(
                 "by_chance": size * size / n,
             }
         )
+    shared = [hypergeometric_overlap(n, size, size, int(row["shared"])) for row in rows]
+    for row, p in zip(rows, holm(np.array(shared)), strict=True):
+        row["p"] = float(p)
     title = property or next(
         (r.property for r in rankings.values() if isinstance(r, Ranking)), "the property"
     )

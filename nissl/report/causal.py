@@ -251,6 +251,7 @@ def _encoded(found: EncodedVsUsed) -> Block:
             count("k", "k"),
             count("shared", "of the k that matter most"),
             number("by_chance", "by chance", 1),
+            small("p", "p, Holm"),
             small("top_harm", "mean harm of the k best"),
             small("all_harm", "of all"),
         ),
