@@ -23,6 +23,9 @@ ALL = "all"
 ROLES = ("top", "all", "selected", "random")
 """Colours of the classes."""
 
+MOST_TICKS = 16
+"""Sites named along an axis, at most."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LanguageSharing(Result):
@@ -155,7 +158,7 @@ class LanguageSharing(Result):
         """The share of each class by site, stacked."""
         from nissl.plotting import PALETTE, new_axes
 
-        ax = new_axes(ax)
+        ax = new_axes(ax, size=(5.6, 3.8))
         rows = self.table.filter((pl.col("task") == task) & (pl.col("site") != ALL))
         place = np.arange(len(self.sites))
         below = np.zeros(len(self.sites))
@@ -165,8 +168,9 @@ class LanguageSharing(Result):
             height = 100 * np.array([value[site] for site in self.sites])
             ax.bar(place, height, bottom=below, width=0.8, color=PALETTE[role], label=cls)
             below += height
-        ax.set_xticks(place, list(self.sites), rotation=90)
+        shown = place[:: max(1, -(-len(place) // MOST_TICKS))]
+        ax.set_xticks(shown, [self.sites[i] for i in shown], rotation=90)
         ax.set_ylim(0, 100)
         ax.set_ylabel("neurons, %")
-        ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        ax.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2)
         return ax
