@@ -57,7 +57,7 @@ def explanation_examples(
 
     Returns
     -------
-    table
+    polars.DataFrame
         ``neuron, side, group, z`` (in standard deviations over the corpus), ``left, word, right,
         covered`` (by the formula), ``sentence``.
 

@@ -113,7 +113,7 @@ def explained_versus(
     score
         Column of the explanation that is correlated; held-out intersection over union by default.
     size
-        Whether the size |value| counts, not its sign: a causal effect in either direction.
+        Whether the size of a value counts, not its sign: a causal effect in either direction.
     n_boot, seed
         Replicates of the bootstrap over neurons, and its seed.
 

@@ -23,8 +23,8 @@ __all__ = ["LanguageOverlap"]
 class LanguageOverlap(Result):
     """Overlaps of the neurons that rank best for one category in different languages.
 
-    Overlaps are within a site: |A ∩ B| of the k best neurons of two languages, as a share of the
-    smaller k, beside a k_a k_b / D share by chance.
+    Overlaps are within a site: how many of the k best neurons two languages have in common, as a
+    share of the smaller k, beside what two random sets have, k_a · k_b / D.
 
     Attributes
     ----------

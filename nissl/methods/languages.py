@@ -47,7 +47,7 @@ def compare_languages(
     """Compare the neurons that encode one category in several languages (Stańczak et al. 2022).
 
     For each language, category and site, words are split by lemma, the neurons are ranked on the
-    training words, and the k best of each two languages are compared: |A ∩ B|, its exact
+    training words, and the k best of each two languages are compared: their overlap, its exact
     hypergeometric P(overlap ≥ observed), Holm-adjusted. Then four questions are asked of all of
     them: is the overlap above chance, larger within a genus, larger with more pre-training data,
     smaller for categories with more values.

@@ -42,7 +42,7 @@ class LanguageSharing(Result):
         activate, ``specific``, the share that only they do, ``partial``, the share of
         partial-shared neurons among whose languages it is, each a mean over inputs.
     scores
-        Rows ``site, layer, class``: ``contribution``, the class's share of Σ |m_j| ‖v_j‖;
+        Rows ``site, layer, class``: ``contribution``, the class's share of ``Σ |m_j| ‖v_j‖``;
         ``effective``, Σ e · (m_j v_j) over the class at the last subword (NaN without answers),
         means over inputs. ``site`` is ``all`` for the sum over sites (the share: of the sum).
     times
