@@ -1,6 +1,6 @@
 """Accelerated proximal gradients with restarts, for probes with few zeros.
 
-Where most weights are not zero, a Gram matrix costs more than many gradients. Monotone FISTA (Beck
+Where Gram matrices would outgrow the matrix of neurons, gradients need none. Monotone FISTA (Beck
 & Teboulle 2009) with restarts by the gradient's direction (O'Donoghue & Candès 2015) and a step
 length that is searched. The intercepts are minimised out at every point by a few Newton steps, so
 that the dual point that comes with a gradient is (nearly) feasible.

@@ -98,7 +98,7 @@ def _genus(
     span = f" ({_span(low, high)})" if np.isfinite(low) else ""
     so = "Languages of one genus share more" if test.p <= ALPHA else "No sign that a genus matters"
     limit = (
-        f"; {len(languages)} languages cannot give a p below {test.smallest:.3f}"
+        f"; so few languages cannot give a p below {test.smallest:.3f}"
         if test.smallest > 0.01
         else ""
     )
