@@ -91,3 +91,26 @@ def test_edits_and_scans_are_the_processors(kind):
         found.append((out[0].numpy(), effects))
     for a, b in zip(*found, strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-3 * max(1.0, float(np.abs(a).max())))
+
+
+def test_scans_of_an_effect_are_the_processors():
+    from test_causal_scan import PAIRS
+    from test_effects_scores import model_of
+
+    from nissl.effects import pair_effect
+    from nissl.methods.causal_scan import scan_neurons
+
+    tables = []
+    for device in ("cpu", "cuda"):
+        model = model_of("llama", "causal-lm", device=device)
+        found = scan_neurons(
+            model, pair_effect(PAIRS), ["mlp.2", "hidden.3"], how="zero", joint=(3,), draws=4
+        )
+        assert found.joint is not None
+        tables.append((found.frame().sort("neuron"), found.joint.frame()))
+    (here, sets), (there, other) = tables
+    assert here["neuron"].to_list() == there["neuron"].to_list()
+    for column in ("margin", "screen"):
+        np.testing.assert_allclose(here[column], there[column], rtol=0, atol=1e-4)
+    assert sets.columns == other.columns
+    assert sets.height == other.height

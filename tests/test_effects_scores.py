@@ -63,8 +63,8 @@ def folder(kind: str, head: str):
 
 
 @functools.cache
-def model_of(kind: str, head: str) -> LoadedModel:
-    return load_model(folder(kind, head), head=head)
+def model_of(kind: str, head: str, device: str = "cpu") -> LoadedModel:
+    return load_model(folder(kind, head), head=head, device=device)
 
 
 def with_start(model: LoadedModel, text: str) -> list[int]:

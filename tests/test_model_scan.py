@@ -347,3 +347,33 @@ def test_modules_that_work_in_place():
     _, whole, _ = scanned(model, (IDS, MASK), site, weighed, units=[1, 2], skip=False)
     assert skipped
     np.testing.assert_allclose(effects, whole, rtol=1e-9)
+
+
+def test_a_pass_too_large_for_the_device_is_halved():
+    model = double("gpt2")
+    site = find_sites(model, ["mlp"])[1]
+    _, want, _ = scanned(model, (IDS, MASK), site, weighed)
+    seen = []
+
+    def narrow(out: Any) -> torch.Tensor:
+        seen.append(len(out[0]))
+        if len(out[0]) > 3 * len(IDS):
+            raise torch.OutOfMemoryError("made up")
+        return weighed(out)
+
+    units, effects, _ = scanned(model, (IDS, MASK), site, narrow, rows=8 * len(IDS))
+    np.testing.assert_array_equal(units, np.arange(site.width))
+    np.testing.assert_allclose(effects, want, rtol=1e-9, atol=1e-12)
+    assert max(seen) == 8 * len(IDS)
+    assert seen[-2:] == [2 * len(IDS)] * 2
+
+    def never(out: Any) -> torch.Tensor:
+        seen.append(len(out[0]))
+        if len(seen) > 1:
+            raise torch.OutOfMemoryError("made up")
+        return weighed(out)
+
+    seen.clear()
+    with pytest.raises(torch.OutOfMemoryError):
+        list(scan(model, (IDS, MASK), site, never, rows=4 * len(IDS)))
+    assert seen[-1] == len(IDS)

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from nissl.cli import probing
 from nissl.cli.app import app
 from nissl.cli.comparing import _sizes, _words
-from nissl.cli.options import Label, Quiet, Seed, Threads, ready
+from nissl.cli.options import Device, Label, Quiet, Seed, Threads, ready
 from nissl.errors import InputError, SettingError, did_you_mean
 
 Model = Annotated[
@@ -72,6 +72,7 @@ def ablate(
     out: Out = None,
     seed: Seed = 0,
     threads: Threads = None,
+    device: Device = "cpu",
     quiet: Quiet = False,
 ) -> None:
     """Remove a ranking's neurons inside the running model and see what it can no longer do.
@@ -95,7 +96,7 @@ def ablate(
     effects = [*_effects(items, take, seed), *_collateral(text)]
     texts = _reference(how, reference, text)
     found = ablation_curves(
-        _load(model, head, start),
+        _load(model, head, start, device),
         order,
         effects,
         [size for size in sizes if size <= len(order)] or sizes,
@@ -139,6 +140,7 @@ def scan(
     out: Out = None,
     seed: Seed = 0,
     threads: Threads = None,
+    device: Device = "cpu",
     quiet: Quiet = False,
 ) -> None:
     """Remove every neuron of some sites, one at a time, and rank them by what it does.
@@ -169,7 +171,7 @@ def scan(
     others = [*_effects(items[1:], take, seed), *_collateral(text)]
     effect = pair_effect(chosen)
     found = scan_neurons(
-        _load(model, head, start),
+        _load(model, head, start, device),
         effect,
         site,
         how=how,
@@ -215,6 +217,7 @@ def steer(
     out: Out = None,
     seed: Seed = 0,
     threads: Threads = None,
+    device: Device = "cpu",
     quiet: Quiet = False,
 ) -> None:
     """Push a property's ranked neurons by doses of its class difference, and see what it costs.
@@ -241,7 +244,7 @@ def steer(
     fluency = loss_effect(read_texts(text), name=f"loss on {text.stem}")
     task = make_task(Activations.open(store), label, absent="leave-out")
     found = run_steer(
-        _load(model, "causal-lm", start),
+        _load(model, "causal-lm", start, device),
         order,
         class_difference(task, positive, negative),
         effects[0],
@@ -257,10 +260,10 @@ def steer(
     _show([found], out, f"{model} steered towards {label}={positive}")
 
 
-def _load(model: str, head: str, start: str) -> Any:
+def _load(model: str, head: str, start: str, device: str) -> Any:
     from nissl.model import load_model
 
-    return dataclasses.replace(load_model(model, head=head), start=start)
+    return dataclasses.replace(load_model(model, head=head, device=device), start=start)
 
 
 def _ranking(path: Path) -> list[str]:
@@ -346,11 +349,16 @@ def _numbers(text: str, option: str) -> list[float]:
 
 def _show(found: list[Any], out: Path | None, title: str) -> None:
     import polars as pl
+    import polars.selectors as cs
 
     for each in found:
         frame = each.frame()
         if "group" in frame.columns:
             frame = frame.filter(pl.col("group") == "all")
+        # A narrow terminal breaks the names of effects; the files have every column.
+        frame = frame.drop(
+            "group", "sd", "draws", "site_order", cs.starts_with("beyond"), strict=False
+        )
         probing._show(each.summary(), frame.head(20), 20)
     if out is not None:
         from nissl.report.causal import write_causal_files

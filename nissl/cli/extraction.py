@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from nissl.cli.app import app
 from nissl.cli.options import (
     Columns,
+    Device,
     DevShare,
     Format,
     Model,
@@ -49,7 +50,7 @@ def extract(
         Literal["model", "float32", "float16", "bfloat16"],
         Parameter(help="How values are kept; one too large for it is refused."),
     ] = "model",
-    device: Annotated[str, Parameter(help="As torch names it: cpu, cuda, cuda:1, mps.")] = "cpu",
+    device: Device = "cpu",
     device_map: Annotated[
         str | None, Parameter(help="Spread a large model over devices (auto; needs accelerate).")
     ] = None,

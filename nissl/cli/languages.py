@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from nissl.cli.app import app
-from nissl.cli.options import Quiet, Seed, Sites, Threads, ready
+from nissl.cli.options import Device, Quiet, Seed, Sites, Threads, ready
 from nissl.errors import SettingError
 
 
@@ -88,7 +88,7 @@ def languages(
         int | None, Parameter(name=["--jobs", "-j"], help="Worker processes [default: none].")
     ] = None,
     address: Annotated[str | None, Parameter(help="Of a running Dask or Ray cluster.")] = None,
-    device: Annotated[str, Parameter(help="As torch names it: cpu, cuda, cuda:1, mps.")] = "cpu",
+    device: Device = "cpu",
     on_long: Literal["error", "window"] = "error",
     page_only: Annotated[
         bool,

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from nissl.cli import probing
 from nissl.cli.app import app
-from nissl.cli.options import Quiet, Seed, Threads, ready
+from nissl.cli.options import Device, Quiet, Seed, Threads, ready
 from nissl.errors import SettingError
 
 Model = Annotated[str, Parameter(name=["--model", "-m"], help="Folder or hub name of a model.")]
@@ -101,6 +101,7 @@ def sharing(
     out: Out = None,
     seed: Seed = 0,
     threads: Threads = None,
+    device: Device = "cpu",
     quiet: Quiet = False,
 ) -> None:
     """Sort neurons by whether an input activates them in all languages, some, one or none.
@@ -136,7 +137,7 @@ def sharing(
         "joint": joint,
         "seed": seed,
     }
-    loaded = _load(model, head, start)
+    loaded = _load(model, head, start, device)
     found: list[Any] = [find(loaded, parallel, scores=scores, **options)]
     if deactivate:
         more: dict[str, Any] = {"scope": scope, "tokens": tokens, "pool": pool, "draws": draws}
@@ -178,6 +179,7 @@ def lape(
     out: Out = None,
     seed: Seed = 0,
     threads: Threads = None,
+    device: Device = "cpu",
     quiet: Quiet = False,
 ) -> None:
     """Find neurons that few languages activate (LAPE), and see what a language is without them.
@@ -193,7 +195,7 @@ def lape(
     from nissl.methods import language_neurons
 
     found = language_neurons(
-        _load(model, head, start),
+        _load(model, head, start, device),
         _texts(text),
         test=None if test is None else _texts(test, "--test"),
         sites=site,
@@ -209,10 +211,10 @@ def lape(
     _show([found], out, f"Language neurons of {model}: {', '.join(found.languages)}")
 
 
-def _load(model: str, head: str, start: str) -> Any:
+def _load(model: str, head: str, start: str, device: str) -> Any:
     from nissl.model import load_model
 
-    return dataclasses.replace(load_model(model, head=head), start=start)
+    return dataclasses.replace(load_model(model, head=head, device=device), start=start)
 
 
 def _texts(given: list[str] | None, option: str = "--text") -> dict[str, tuple[str, ...]]:

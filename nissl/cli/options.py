@@ -45,6 +45,7 @@ Sites = Annotated[
         "[default: hidden].",
     ),
 ]
+Device = Annotated[str, Parameter(help="As torch names it: cpu, cuda, cuda:1, mps.")]
 Seed = Annotated[int, Parameter(help="Seed of everything random.")]
 
 

@@ -17,6 +17,7 @@ from nissl.model.trial import arguments_of, place_of
 
 __all__ = [
     "BATCH_TOKENS",
+    "ON_DEVICE",
     "PlanBatch",
     "batches_of",
     "log_softmax_at",
@@ -27,9 +28,11 @@ __all__ = [
 ]
 
 BATCH_TOKENS = 1024
-"""Subwords a batch at most, padding included, on a CPU; eight times as many elsewhere."""
+"""Subwords a batch at most, padding included, on a CPU; ``ON_DEVICE`` times as many elsewhere."""
 CHUNK = 8_000_000
-"""Logits normalised at a time."""
+"""Logits normalised at a time, likewise."""
+ON_DEVICE = 8
+"""What a GPU is given more of at a time than a processor is, to have something to do."""
 
 _MIXES: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 
@@ -71,7 +74,7 @@ def pad(rows: list[tuple[int, ...]], filler: int = 0) -> tuple[Any, Any]:
 
 def groups_of(model: LoadedModel, lengths: np.ndarray, *, equal: bool = False) -> list[np.ndarray]:
     """Cut inputs, sorted by length, into batches; of one length each where padding would leak."""
-    most = BATCH_TOKENS * (1 if model.device == "cpu" else 8)
+    most = BATCH_TOKENS * (1 if model.device == "cpu" else ON_DEVICE)
     strict = equal or (bool((lengths != lengths[0]).any()) and _mixes(model))
     order = np.argsort(-lengths, kind="stable")
     cut: list[np.ndarray] = []
@@ -143,7 +146,8 @@ def log_softmax_at(logits: Any, row: Any, position: Any, token: Any) -> Any:
     """Return log-probabilities (targets,) of tokens at rows and positions, in float32 at least."""
     import torch
 
-    step = max(1, CHUNK // logits.shape[-1])
+    most = CHUNK * (1 if logits.device.type == "cpu" else ON_DEVICE)
+    step = max(1, most // logits.shape[-1])
     parts = []
     for start in range(0, len(row), step):
         here = slice(start, start + step)

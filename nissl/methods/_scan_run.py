@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from nissl.effects import LogProbEffect
-from nissl.effects._score import PlanBatch, batches_of, log_softmax_at, logits_of
+from nissl.effects._score import ON_DEVICE, PlanBatch, batches_of, log_softmax_at, logits_of
 from nissl.methods._scan_chunks import ScanFolder
 from nissl.model import LoadedModel, Site
 from nissl.model.scan import scan, screen
@@ -18,7 +18,7 @@ __all__ = ["scan_batch", "screen_neurons"]
 PIECE = 64
 """Neurons a file of a resumable scan, at least."""
 ROWS_TOKENS = 4096
-"""Subwords a pass of the scan, variants included."""
+"""Subwords a pass of the scan, variants included, on a CPU; elsewhere ``ON_DEVICE`` times that."""
 
 
 def screen_neurons(
@@ -112,6 +112,7 @@ def scan_batch(
         found[row, torch.as_tensor(column, device=place).repeat(many)] = each
         return found
 
+    tokens = ROWS_TOKENS * (1 if model.device == "cpu" else ON_DEVICE)
     waiting: list[tuple[np.ndarray, np.ndarray]] = []
 
     def keep_waiting() -> None:
@@ -129,7 +130,7 @@ def scan_batch(
             units=left.tolist(),
             target=aim,
             positions=keep.tolist(),
-            rows=max(rows, ROWS_TOKENS // length),
+            rows=max(rows, tokens // length),
         ):
             each = chunk.effects.reshape(len(chunk.units), rows, -1)[:, batch.row, column]
             waiting.append((chunk.units, each.astype(np.float32)))

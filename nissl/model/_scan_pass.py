@@ -12,7 +12,7 @@ from nissl.errors import ModelError, SettingError
 from nissl.model._edit_flow import leave
 from nissl.model._scan_variants import repeat
 from nissl.model.run import run, run_inputs
-from nissl.model.trial import arguments_of
+from nissl.model.trial import arguments_of, place_of
 
 __all__ = ["Batch", "Inputs", "Measure", "read_batch"]
 
@@ -101,6 +101,7 @@ def read_batch(root: Any, inputs: Inputs, positions: int | Sequence[int] | None)
         both = getattr(getattr(root, "config", None), "is_encoder_decoder", False)
         if "input_ids" in takes and "attention_mask" in takes and not both:
             inputs = {"input_ids": ids, "attention_mask": mask}
+    inputs = _moved(inputs, place_of(root))
     tensors = [
         value
         for value in (inputs if isinstance(inputs, tuple) else inputs.values())
@@ -119,3 +120,15 @@ def read_batch(root: Any, inputs: Inputs, positions: int | Sequence[int] | None)
         if not wanted:
             raise SettingError("name at least one position, such as -1 for the last")
     return Batch(root, inputs, rows, frozenset(sizes), wanted)
+
+
+def _moved(inputs: Inputs, place: Any) -> Inputs:
+    """Return inputs whose tensors are where the model reads them."""
+    import torch
+
+    def move(value: Any) -> Any:
+        return value.to(place) if isinstance(value, torch.Tensor) else value
+
+    if isinstance(inputs, tuple):
+        return move(inputs[0]), move(inputs[1])
+    return {name: move(value) for name, value in inputs.items()}

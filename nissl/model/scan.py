@@ -85,7 +85,8 @@ def scan(
         the head is computed there alone where the model takes ``logits_to_keep``, and the measure
         sees an output of these positions.
     rows
-        Rows a pass at most: it bounds memory. One variant at least.
+        Rows a pass at most: it bounds memory. One variant at least. Halved, from then on, where a
+        device has too little memory.
     skip
         Whether to try to compute what lies below once.
 
@@ -122,12 +123,24 @@ def scan(
         skip = skip and wanted.size > 0 and prefix is not None and not inner
         if not skip or not _same(batch, place, prefix, wanted, first_tensor(out)):
             prefix = None
-    for first in range(0, wanted.size, many):
+    first = 0
+    while first < wanted.size:
         chunk = wanted[first : first + many]
         each = OneEach(chunk, targets[chunk])
-        with torch.inference_mode():
-            found = _variants(batch, place, prefix, each, measure)
-            effects = (found - base).double().cpu().numpy()
+        try:
+            with torch.inference_mode():
+                found = _variants(batch, place, prefix, each, measure)
+                effects = (found - base).double().cpu().numpy()
+        except torch.OutOfMemoryError:
+            if len(chunk) == 1:
+                raise
+            effects = None
+        if effects is None:
+            # Outside the handler, whose traceback would keep the pass's tensors.
+            torch.cuda.empty_cache()
+            many = -(-len(chunk) // 2)
+            continue
+        first += len(chunk)
         yield ScanChunk(place, chunk.copy(), effects, prefix is not None)
 
 
