@@ -14,10 +14,9 @@ from nissl.methods.causal_ablation import CausalAblation
 from nissl.methods.causal_steer import DoseResponse
 from nissl.methods.encoded_used import EncodedVsUsed
 from nissl.methods.neuron_scan import NeuronScan
-from nissl.plotting import figure_bytes, new_axes, style
+from nissl.plotting import new_axes
 from nissl.report.figures import picture
-from nissl.report.page import _asset
-from nissl.report.policy import content_policy
+from nissl.report.render import render_page, write_figure, write_page
 from nissl.report.sections import Block
 from nissl.report.tables import MISSING, Column, Table, count, make_table, number, small, text
 
@@ -33,33 +32,15 @@ MOST_ROWS = 50
 
 def write_causal(found: Sequence[Causal], path: str | os.PathLike[str], *, title: str) -> Path:
     """Write results of edits as one HTML file that loads and runs nothing; return its path."""
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(
-        loader=FunctionLoader(_asset),
-        # Always on: sentences, and what a model wrote, are nobody's markup.
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    css = _asset("style.css")
-    page = environment.get_template("causal.html.j2").render(
+    page = render_page(
+        "causal.html.j2",
         title=title,
         opening=f"Model {', '.join(dict.fromkeys(_model(each) for each in found))}",
-        policy=content_policy(css, ""),
-        css=Markup(css),
         lines=[line for each in found for line in each.summary()],
         caveat=CAVEAT,
         sections=[(_name(each), causal_blocks(each)) for each in found],
     )
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f"{target.name}.part")
-    partial.write_text(page, encoding="utf-8", newline="\n")
-    partial.replace(target)
-    return target
+    return write_page(page, path)
 
 
 def write_causal_files(found: Sequence[Causal], out: Path, *, title: str) -> Path:
@@ -72,10 +53,7 @@ def write_causal_files(found: Sequence[Causal], out: Path, *, title: str) -> Pat
         each.frame().write_csv(out / "tables" / f"{name}.csv")
         if isinstance(each, DoseResponse):
             each.texts.write_csv(out / "tables" / "generated-text.csv")
-        with style():
-            figure = each.plot().get_figure(root=True)
-        assert figure is not None
-        (out / "figures" / f"{name}.svg").write_bytes(figure_bytes(figure, "svg"))  # type: ignore[arg-type]
+        write_figure(each.plot, out / "figures" / f"{name}.svg")
         if isinstance(each, NeuronScan) and each.joint is not None:
             each.joint.frame().write_csv(out / "tables" / "top-neurons-together.csv")
     return write_causal(found, out / "causal.html", title=title)

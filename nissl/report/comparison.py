@@ -11,8 +11,7 @@ from nissl.methods.agreement import NOT_TRUTH
 from nissl.methods.comparison import Comparison
 from nissl.plotting import new_axes
 from nissl.report.figures import Picture, picture
-from nissl.report.page import _asset
-from nissl.report.policy import content_policy
+from nissl.report.render import render_page, write_page
 from nissl.report.sections import KINDS, Block
 from nissl.report.tables import (
     MISSING,
@@ -47,35 +46,17 @@ def time_block(found: Comparison) -> Block:
 
 def write_comparison(found: Comparison, path: str | os.PathLike[str]) -> Path:
     """Write a comparison as one HTML file that loads and runs nothing; return its path."""
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(
-        loader=FunctionLoader(_asset),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    css = _asset("style.css")
     properties = ", ".join(found.properties)
-    page = environment.get_template("comparison.html.j2").render(
+    page = render_page(
+        "comparison.html.j2",
         title=f"Rankings of neurons compared: {properties}",
         opening=f"{len(found.methods)} rankings × {properties}",
-        # The page has no script; the policy allows an empty one.
-        policy=content_policy(css, ""),
-        css=Markup(css),
         lines=found.summary(),
         caveat=NOT_TRUTH,
         sections=[(name, comparison_blocks(found, name)) for name in found.properties],
         time=time_block(found),
     )
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f"{target.name}.part")
-    partial.write_text(page, encoding="utf-8", newline="\n")
-    partial.replace(target)
-    return target
+    return write_page(page, path)
 
 
 def _accuracy(found: Comparison, property: str) -> Block:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 import polars as pl
 import yaml
 
-from nissl.plotting import figure_bytes, style
 from nissl.report.cross_blocks import Models, blocks_of, models_of
-from nissl.report.page import _asset
-from nissl.report.policy import content_policy
+from nissl.report.render import render_page, write_figure, write_page
 from nissl.report.tables import Column, Table
 from nissl.study.cross import CrossOutcome
 from nissl.study.portrait import FIGURES
@@ -32,39 +31,17 @@ def write_cross(outcome: CrossOutcome, folder: str | os.PathLike[str]) -> Path:
     for name, frame in found.frames().items():
         frame.write_csv(out / "tables" / f"{name}.csv")
     for what in FIGURES:
-        with style():
-            figure = found.plot(what=what).get_figure(root=True)
-        assert figure is not None
-        svg = figure_bytes(figure, "svg")  # type: ignore[arg-type]  # root=True gives a Figure
-        (out / "figures" / f"{what}.svg").write_bytes(svg)
-    target = out / "cross.html"
-    partial = target.with_name(f"{target.name}.part")
-    partial.write_text(_render(outcome, out), encoding="utf-8", newline="\n")
-    partial.replace(target)
-    return target
+        write_figure(partial(found.plot, what=what), out / "figures" / f"{what}.svg")
+    return write_page(_render(outcome, out), out / "cross.html")
 
 
 def _render(outcome: CrossOutcome, out: Path) -> str:
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(
-        loader=FunctionLoader(_asset),
-        # Always on: names of models, properties and labels are other people's words.
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    css = _asset("style.css")
     found, config = outcome.findings, outcome.config
     models: Models = models_of(outcome, out)
-    return environment.get_template("cross.html.j2").render(
+    return render_page(
+        "cross.html.j2",
         title=config.title or f"{', '.join(found.properties)} in {', '.join(found.models)}",
         opening=f"{len(found.models)} models × {len(found.properties)} properties",
-        # The page has no script; the policy allows an empty one.
-        policy=content_policy(css, ""),
-        css=Markup(css),
         models=models,
         answers=list(zip(found.answers(), blocks_of(found), strict=True)),
         resamples=config.analysis.resamples,

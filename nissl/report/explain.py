@@ -12,10 +12,8 @@ import polars as pl
 
 from nissl.methods.explain_versus import ExplainedVersus
 from nissl.methods.explanation import Explanation
-from nissl.plotting import figure_bytes, style
 from nissl.report.figures import picture
-from nissl.report.page import _asset
-from nissl.report.policy import content_policy
+from nissl.report.render import render_page, write_figure, write_page
 from nissl.report.sections import Block
 from nissl.report.tables import MISSING, Column, count, make_table, number, share, small, text
 
@@ -53,26 +51,13 @@ def write_explain(
     versus
         Correlations with other numbers of the neurons.
     """
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(
-        loader=FunctionLoader(_asset),
-        # Always on: words of a corpus and names of concepts are nobody's markup.
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    css, script = _asset("style.css"), _asset("explain.js")
     shown = _neurons(found, examples)
     best = found.best().head(MOST_ROWS)
-    page = environment.get_template("explain.html.j2").render(
+    page = render_page(
+        "explain.html.j2",
+        script="explain.js",
         title=title,
         opening=_opening(found),
-        policy=content_policy(css, script),
-        css=Markup(css),
-        script=Markup(script),
         lines=[*found.summary(), *(line for each in versus for line in each.summary())],
         caveat=CAVEAT.format(item=found.item),
         item=found.item,
@@ -85,12 +70,7 @@ def write_explain(
         beyond=best["beyond"].to_list(),
         neurons=shown,
     )
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f"{target.name}.part")
-    partial.write_text(page, encoding="utf-8", newline="\n")
-    partial.replace(target)
-    return target
+    return write_page(page, path)
 
 
 def write_explain_files(
@@ -121,10 +101,7 @@ def write_explain_files(
     for name, frame in tables.items():
         frame.write_csv(out / "tables" / f"{name}.csv")
     for name, draw in (("layers", found.plot), ("overlap", found.plot_overlap)):
-        with style():
-            figure = draw().get_figure(root=True)
-        assert figure is not None
-        (out / "figures" / f"{name}.svg").write_bytes(figure_bytes(figure, "svg"))  # type: ignore[arg-type]
+        write_figure(draw, out / "figures" / f"{name}.svg")
     return write_explain(found, out / "explain.html", title=title, examples=examples, versus=versus)
 
 

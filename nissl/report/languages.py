@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from nissl.methods.language_overlap_result import LanguageOverlap
-from nissl.plotting import figure_bytes, style
 from nissl.report.figures import picture
-from nissl.report.page import _asset
-from nissl.report.policy import content_policy
+from nissl.report.render import render_page, write_figure, write_page
 from nissl.report.sections import Block
 from nissl.report.tables import (
     MISSING,
@@ -49,38 +48,18 @@ def write_language_overlap(outcome: LanguagesOutcome, folder: str | os.PathLike[
         for name, frame in result.frames().items():
             frame.write_csv(out / "tables" / f"{mark}{name}.csv")
         for what in ("clusters", "layers") if result.pairs.height and not mark else ():
-            with style():
-                figure = result.plot(what=what).get_figure(root=True)
-            assert figure is not None
-            svg = figure_bytes(figure, "svg")  # type: ignore[arg-type]  # root=True: a Figure
-            (out / "figures" / f"{what}.svg").write_bytes(svg)
-    target = out / "languages.html"
-    partial = target.with_name(f"{target.name}.part")
-    partial.write_text(_render(outcome), encoding="utf-8", newline="\n")
-    partial.replace(target)
-    return target
+            write_figure(partial(result.plot, what=what), out / "figures" / f"{what}.svg")
+    return write_page(_render(outcome), out / "languages.html")
 
 
 def _render(outcome: LanguagesOutcome) -> str:
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(
-        loader=FunctionLoader(_asset),
-        # Always on: names of treebanks, values and models are other people's words.
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    css, found = _asset("style.css"), outcome.found
+    found = outcome.found
     sizes = " and ".join(str(k) for k in found.ks)
-    return environment.get_template("languages.html.j2").render(
+    return render_page(
+        "languages.html.j2",
         title=f"The same neurons in {len(found.languages)} languages",
         opening=f"{Path(found.model).name}: {', '.join(found.categories)}; the best {sizes} "
         f"neurons of each of {len(found.sites)} sites",
-        policy=content_policy(css, ""),
-        css=Markup(css),
         lines=found.summary(),
         null_lines=() if outcome.null is None else outcome.null.summary(),
         null_rankings="" if outcome.null is None else ", ".join(outcome.null.rankings),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nissl.plotting import figure_bytes, style
+from nissl.report.render import write_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,11 +28,8 @@ def write_figures(outcome: StudyOutcome, folder: str | os.PathLike[str]) -> list
     for place, draw in _figures(outcome, slug):
         target = Path(folder) / place
         target.parent.mkdir(parents=True, exist_ok=True)
-        with style():
-            figure = draw().get_figure(root=True)
-        assert figure is not None
         path = target.with_name(f"{target.name}.svg")
-        path.write_bytes(figure_bytes(figure, "svg"))  # type: ignore[arg-type]
+        write_figure(draw, path)
         written.append(path)
     return written
 

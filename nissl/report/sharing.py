@@ -12,10 +12,9 @@ import polars as pl
 from nissl.methods.deactivation import Deactivation
 from nissl.methods.language_set_result import LanguageNeurons
 from nissl.methods.sharing_result import ALL, LanguageSharing
-from nissl.plotting import figure_bytes, new_axes, style
+from nissl.plotting import new_axes
 from nissl.report.figures import picture
-from nissl.report.page import _asset
-from nissl.report.policy import content_policy
+from nissl.report.render import render_page, write_figure, write_page
 from nissl.report.sections import Block
 from nissl.report.tables import (
     MISSING,
@@ -50,33 +49,15 @@ def write_languages(
     found: Sequence[Languages], path: str | os.PathLike[str], *, title: str
 ) -> Path:
     """Write results as one HTML file that loads and runs nothing; return its path."""
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(
-        loader=FunctionLoader(_asset),
-        # Always on: names of languages, tasks and models are nobody's markup.
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    css = _asset("style.css")
-    page = environment.get_template("sharing.html.j2").render(
+    page = render_page(
+        "sharing.html.j2",
         title=title,
         opening=f"Model {', '.join(dict.fromkeys(each.model for each in found))}",
-        policy=content_policy(css, ""),
-        css=Markup(css),
         lines=[line for each in found for line in each.summary()],
         caveat=CAVEAT,
         sections=[(NAMES[each.kind], language_blocks(each)) for each in found],
     )
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f"{target.name}.part")
-    partial.write_text(page, encoding="utf-8", newline="\n")
-    partial.replace(target)
-    return target
+    return write_page(page, path)
 
 
 def write_language_files(found: Sequence[Languages], out: Path, *, title: str) -> Path:
@@ -89,10 +70,7 @@ def write_language_files(found: Sequence[Languages], out: Path, *, title: str) -
         for part, frame in {"": each.frame(), **_more(each)}.items():
             if frame.width:
                 frame.write_csv(out / "tables" / f"{name}{part}.csv")
-        with style():
-            figure = each.plot().get_figure(root=True)
-        assert figure is not None
-        (out / "figures" / f"{name}.svg").write_bytes(figure_bytes(figure, "svg"))  # type: ignore[arg-type]
+        write_figure(each.plot, out / "figures" / f"{name}.svg")
     return write_languages(found, out / "languages.html", title=title)
 
 
