@@ -12,7 +12,7 @@ import numpy as np
 from nissl.effects._plan import Plan
 from nissl.errors import ModelError
 from nissl.model import LoadedModel, mixes_padding, run, run_inputs
-from nissl.model._edit_hooks import paused
+from nissl.model.edit import paused
 from nissl.model.trial import arguments_of, place_of
 
 __all__ = [

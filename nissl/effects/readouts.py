@@ -15,7 +15,7 @@ from nissl.effects.effect import Effect, column
 from nissl.errors import InputError, LabelError, SettingError, did_you_mean
 from nissl.inputs import make_items
 from nissl.model import LoadedModel, capture, offset, resolve_sites, run
-from nissl.model._edit_hooks import paused
+from nissl.model.edit import paused
 from nissl.site import parse_neuron
 
 __all__ = ["ClassAccuracy", "Readout", "class_accuracy", "readout"]

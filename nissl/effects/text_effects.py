@@ -15,7 +15,7 @@ from nissl.effects.effect import Effect, LogProbEffect, Prepared, all_of, column
 from nissl.effects.pair_effects import HEADS, plan_texts
 from nissl.errors import InputError, SettingError
 from nissl.model import LoadedModel
-from nissl.model._edit_hooks import paused
+from nissl.model.edit import paused
 
 __all__ = [
     "Divergence",

@@ -73,7 +73,7 @@ def class_table(
     seed: int,
 ) -> pl.DataFrame:
     """Return the shares of classes by task and site, with intervals over inputs."""
-    names = [(ALL, 0), *((site.name, site.layer) for site in patterns.sites)]
+    names = [(ALL, None), *((site.name, site.layer) for site in patterns.sites)]
     widths = np.diff(patterns.bounds)
     every = np.concatenate([sizes.sum(axis=1, keepdims=True), sizes], axis=1).astype(np.float64)
     total = np.concatenate([[widths.sum()], widths])
@@ -98,12 +98,12 @@ def class_table(
             for s, (site, layer) in enumerate(names)
             for c, cls in enumerate(CLASSES)
         ]
-    return pl.DataFrame(rows)
+    return pl.DataFrame(rows, infer_schema_length=None)
 
 
 def language_table(parallel: ParallelInputs, patterns: Patterns, uses: np.ndarray) -> pl.DataFrame:
     """Return what each language activates, alone and with others, by task and site."""
-    names = [(ALL, 0), *((site.name, site.layer) for site in patterns.sites)]
+    names = [(ALL, None), *((site.name, site.layer) for site in patterns.sites)]
     widths = np.diff(patterns.bounds)
     every = np.concatenate([uses.sum(axis=1, keepdims=True), uses], axis=1).astype(np.float64)
     share = every / np.concatenate([[widths.sum()], widths])[None, :, None, None]
@@ -116,7 +116,7 @@ def language_table(parallel: ParallelInputs, patterns: Patterns, uses: np.ndarra
             for s, (site, layer) in enumerate(names)
             for j, language in enumerate(parallel.languages)
         ]
-    return pl.DataFrame(rows)
+    return pl.DataFrame(rows, infer_schema_length=None)
 
 
 def score_table(
@@ -156,7 +156,7 @@ def score_table(
         scores[:] = np.nan
     n = len(encoded)
     rows = []
-    every = [(ALL, 0, adds.sum(axis=0), scores.sum(axis=0))]
+    every = [(ALL, None, adds.sum(axis=0), scores.sum(axis=0))]
     every += [(site.name, site.layer, adds[s], scores[s]) for s, site in enumerate(patterns.sites)]
     for name, layer, added, score in every:
         for c, cls in enumerate(CLASSES):
@@ -169,7 +169,7 @@ def score_table(
                     "effective": score[c] / n,
                 }
             )
-    return pl.DataFrame(rows)
+    return pl.DataFrame(rows, infer_schema_length=None)
 
 
 def _scores(values: np.ndarray, down: ValueVectors, e: np.ndarray) -> np.ndarray:

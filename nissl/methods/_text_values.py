@@ -13,7 +13,7 @@ from nissl.effects._plan import Plan
 from nissl.effects._score import batches_of
 from nissl.errors import InputError, SettingError, did_you_mean
 from nissl.model import LoadedModel, capture, offset, resolve_sites, run
-from nissl.model._edit_hooks import paused
+from nissl.model.edit import paused
 from nissl.model.values import activation_sites
 from nissl.site import Site
 

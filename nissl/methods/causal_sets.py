@@ -14,8 +14,7 @@ from nissl.effects._score import batches_of
 from nissl.errors import SettingError
 from nissl.methods.rank import Ranking
 from nissl.model import LoadedModel, capture, offset, run
-from nissl.model._edit_hooks import paused
-from nissl.model.edit import Edit, site_of
+from nissl.model.edit import Edit, paused, site_of
 from nissl.site import format_neuron, parse_neuron
 
 __all__ = ["How", "ablation_edit", "neuron_means", "order_of", "random_like"]

@@ -34,7 +34,7 @@ class LanguageSharing(Result):
     Attributes
     ----------
     table
-        Rows ``task`` (``all`` or one), ``site`` (``all`` or one), ``layer`` (0 for ``all``),
+        Rows ``task`` (``all`` or one), ``site`` (``all`` or one), ``layer`` (none for ``all``),
         ``class``, ``share`` of the neurons (mean over inputs) with ``low`` and ``high``, 95 %
         bootstrap over inputs, and ``neurons``, their mean number.
     by_language

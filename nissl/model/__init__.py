@@ -1,6 +1,6 @@
 """Models: safe loading, the sites where neurons live, and hooks on them."""
 
-from nissl.model.edit import Edit, edited
+from nissl.model.edit import Edit, edited, paused
 from nissl.model.hooks import capture
 from nissl.model.known import KNOWN, known_models
 from nissl.model.load import load_model, load_spec
@@ -34,6 +34,7 @@ __all__ = [
     "offset",
     "output_embedding",
     "parse_neuron",
+    "paused",
     "resolve_sites",
     "run",
     "run_inputs",

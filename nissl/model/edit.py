@@ -16,7 +16,7 @@ from nissl.model.resolve import resolve_sites
 from nissl.model.sites import torch_module
 from nissl.site import Site
 
-__all__ = ["Edit", "edited", "site_of"]
+__all__ = ["Edit", "edited", "paused", "site_of"]
 
 
 @contextlib.contextmanager
