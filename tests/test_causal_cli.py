@@ -81,13 +81,15 @@ def test_ablate(place, tmp_path, capsys):
         "--text",
         place / "other.txt",
         "--k",
-        "2,50%",
+        "2,50%,999",
         "--draws",
         3,
         "--out",
         out,
     )
-    said = capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "left out of --k: 999, for there are 24 neurons" in printed.err
+    said = printed.out
     assert "Removing the top 2 neurons of ranking (set to their mean)" in said
     found = load_result(out / "results" / "causal-ablation")
     assert isinstance(found, CausalAblation)
@@ -116,7 +118,7 @@ def test_scan_goes_on_and_compares(place, tmp_path, capsys):
         "--how",
         "zero",
         "--k",
-        "1,3",
+        "1,3,100",
         "--draws",
         3,
         "--ranking",
@@ -129,6 +131,7 @@ def test_scan_goes_on_and_compares(place, tmp_path, capsys):
     run(*argv)
     printed = capsys.readouterr()
     assert "left out of the scan" in printed.err
+    assert "left out of --k: 100, for there are 80 neurons" in printed.err
     found = load_result(tmp_path / "results" / "neuron-scan")
     assert isinstance(found, NeuronScan)
     assert found.table.height == 80
@@ -229,6 +232,9 @@ def test_what_is_refused(place, tmp_path, capsys):
     base = ["--model", model, "--items", place / "agree.txt"]
     ranking = place / "ranking.csv"
     (tmp_path / "odd.csv").write_text("neurons\nmlp.1:1\n")
+    more = ["--positive", "DET", "--text", place / "other.txt"]
+    one = tmp_path / "one.txt"
+    one.write_text("The cat sat\ta\tcorrect\t1\nThe cat sang\ta\twrong\t1\n")
     for argv, says in (
         (["ablate", tmp_path / "none.csv", *base], "no such file"),
         (["ablate", tmp_path / "odd.csv", *base], 'no column "neuron"'),
@@ -237,6 +243,15 @@ def test_what_is_refused(place, tmp_path, capsys):
         (["ablate", ranking, *base, "--how", "zero", "--k", "99"], "sizes must lie"),
         (["ablate", ranking, "--model", tiny.folder("llama"), *base[2:], "--how", "zero"], "head"),
         (["scan", *base, "--site", "mpl.2", "--how", "zero"], 'Did you mean "mlp'),
+        (["scan", *base, "--site", "mlp.2", "--k", "1.5"], "no list of whole numbers"),
+        (["scan", *base, "--site", "mlp.2", "--how", "zero", "--draws", "1"], "2 random draws"),
+        (["scan", *base, "-i", place / "agree.txt", "--site", "mlp.2", "--how", "zero"], "twice"),
+        (["scan", "-m", model, "-i", tmp_path / "s.json", "--site", "mlp.2"], "is a suite"),
+        (["scan", "-m", model, "-i", one, "--site", "mlp.2", "--how", "zero"], "--same-items"),
+        (
+            ["steer", ranking, *base, *base[2:], "--store", tmp_path, "--label", "tag", *more],
+            "one file of items",
+        ),
     ):
         assert says in fails(capsys, *argv)
 

@@ -114,6 +114,7 @@ def test_the_page_loads_nothing_and_its_links_lead_somewhere(out: Path) -> None:
     for line in found.summary():
         assert line in text
     assert "change of scan" in text
+    assert "feats.Number: tokens without a value" in text
 
 
 def test_each_top_neuron_has_its_part_with_words(out: Path) -> None:
@@ -220,3 +221,4 @@ def test_errors_are_one_sentence(
     (tmp_path / "odd.csv").write_text("neuron,chance\na,1\n")
     assert 'Did you mean "chance"' in fails(capsys, *go, "--versus", f"{tmp_path}/odd.csv:change")
     assert "Unknown option" in fails(capsys, *go, "--lenght", "3")
+    assert "redrawn texts, not -1" in fails(capsys, *go, "--stability", "-1")

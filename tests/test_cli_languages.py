@@ -11,6 +11,8 @@ import tiny_models
 from languages_planted import write_treebank
 
 from nissl.cli import main
+from nissl.cli.languages import _layers
+from nissl.errors import SettingError
 from nissl.methods import LanguageOverlap
 from nissl.results import load_result
 
@@ -80,6 +82,14 @@ def test_from_treebanks_to_a_page(place, tmp_path, capsys):
     page = (out / "languages.html").read_text(encoding="utf-8")
     assert "Rankings that are not finished" in page
     assert "words of tr (not extracted)" in page
+    # What names a language that is not there yet is not refused.
+    more = ["--page-only", "--k-of", "tr=3", "--data", "tr=1"]
+    assert main(options(place, out, *BOTH, *more)) == 0
+    assert "CPU" not in capsys.readouterr().out
+    # Stores of other sentences are not what is asked for.
+    assert main(options(place, out, *BOTH, "--page-only", "--sentences", "10")) == 2
+    assert "en is left out" in (said := capsys.readouterr().err)
+    assert "was made from another text than en_toy" in said
 
 
 @pytest.mark.parametrize(
@@ -91,9 +101,37 @@ def test_from_treebanks_to_a_page(place, tmp_path, capsys):
         (["--layers", "a"], "--layers"),
         (["--data", "en"], "is not LANGUAGE=NUMBER"),
         (["--data", "fr=3"], 'amount of data for "fr"'),
+        (["--k-of", "fr=3"], 'k for "fr"'),
+        (["--k-of", "en=3.5"], "--k-of en=3.5 must be a whole number"),
+        (["--k-of", "en=inf"], "is not LANGUAGE=NUMBER"),
+        (["--data", "en=3", "--data", "en=4"], "--data names en twice"),
         (["--site", "mlp"], "give --layers or --site"),
     ],
 )
 def test_what_is_refused(place, tmp_path, capsys, more, message):
     assert main(options(place, tmp_path / "o", *more)) == 2
     assert message in capsys.readouterr().err
+
+
+def test_layers_that_end_before_they_begin():
+    assert _layers("0,2-3") == [0, 2, 3]
+    with pytest.raises(SettingError, match="3-2 ends before it begins"):
+        _layers("0,3-2")
+
+
+def test_two_treebanks_of_one_language_are_no_two_languages(place, tmp_path, capsys):
+    more = tmp_path / "more"
+    more.mkdir()
+    text = (place / "ud/en_toy-ud-test.conllu").read_text(encoding="utf-8")
+    (more / "en_other-ud-test.conllu").write_text(text, encoding="utf-8")
+    both = ["--treebanks", str(more)]
+    assert main(options(place, tmp_path / "a", *both, "--languages", "en")) == 2
+    assert "treebanks of two languages, and there is" in capsys.readouterr().err
+    # The amount of data is that of the language, whatever its treebanks are called.
+    given = [*both, "--languages", "en,de", "--categories", "Number", "--data", "en=3"]
+    assert main(options(place, tmp_path / "b", *given)) == 0
+    page = (tmp_path / "b/languages.html").read_text(encoding="utf-8")
+    assert "The same neurons in 2 languages" in page
+    # A treebank that is found twice would count for two, or hide the other one's splits.
+    assert main(options(place, tmp_path / "c", "--treebanks", str(place / "ud"))) == 2
+    assert "treebank de_toy is there twice" in capsys.readouterr().err

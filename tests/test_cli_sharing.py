@@ -99,6 +99,21 @@ def test_plain_text_is_enough(place, tmp_path, capsys):
     assert "left out: 7 inputs beyond 5 a task" in said.err
 
 
+def test_a_line_that_lacks_a_translation_is_not_skipped(place, tmp_path, capsys):
+    # As many texts in both files, and yet all between the blank lines would be paired wrongly.
+    (tmp_path / "xx.txt").write_text("xx1\n\nxx2 xx3\nxx4\n")
+    (tmp_path / "yy.txt").write_text("yy1\nyy5\nyy2 yy3\n\n")
+    texts = [f"--text={each}={tmp_path / each}.txt" for each in ("xx", "yy")]
+    options = ["-m", place / "model", "--site", "mlp.2", "--head=none"]
+    said = fails(capsys, "sharing", *texts, *options)
+    assert f"{tmp_path / 'xx.txt'}:2: is blank, and that line of {tmp_path / 'yy.txt'}" in said
+    # What cannot be read is named by its line.
+    (tmp_path / "xx.txt").write_text("xx1\n\n" + "xx2 " * 40)
+    (tmp_path / "yy.txt").write_text("yy1\n\nyy2\n\n")
+    said = fails(capsys, "sharing", *texts, *options)
+    assert f"{tmp_path / 'xx.txt'}:3: has 40 subwords" in said
+
+
 def test_lape(place, tmp_path, capsys):
     texts = [f"--text={each}={place / each}.txt" for each in words.LANGUAGES]
     out = tmp_path / "lape"

@@ -216,3 +216,48 @@ def test_what_cannot_be_is_said() -> None:
         copy_paste(hears("nobody"), PAIRS, Formula((leaf("overlap>50%"),)), CONCEPTS, 2)
     with pytest.raises(InputError, match="probabilities"):
         copy_paste(lambda pairs: np.zeros(3), PAIRS, formula, CONCEPTS, 2)
+
+
+def test_rows_are_numbers_or_a_boolean_for_each_pair() -> None:
+    formula, predict = Formula((leaf("hyp:nobody"),)), hears("nobody")
+    some = np.arange(len(PAIRS)) < 60
+    by_number = copy_paste(predict, PAIRS, formula, CONCEPTS, 2, rows=np.flatnonzero(some))
+    by_mask = copy_paste(predict, PAIRS, formula, CONCEPTS, 2, rows=some)
+    assert by_mask.examples.equals(by_number.examples)
+    every = np.ones(len(PAIRS), dtype=bool)
+    assert (
+        copy_paste(predict, PAIRS, formula, CONCEPTS, 2, rows=every)
+        .examples["pair"]
+        .is_unique()
+        .all()
+    )
+    for rows, message in (
+        ([1, 500], "rows name pair 500, and pairs run from 0 to 239"),
+        ([-1, 3], "rows name pair -1"),
+        ([3, 3], "a pair more than once"),
+        (np.array([0.5]), "rows are numbers of pairs"),
+        (every[1:], "rows are numbers of pairs"),
+    ):
+        with pytest.raises(InputError, match=message):
+            copy_paste(predict, PAIRS, formula, CONCEPTS, 2, rows=rows)
+
+
+def test_right_classes_and_names_that_do_not_fit_are_refused() -> None:
+    formula, predict = Formula((leaf("hyp:nobody"),)), hears("nobody")
+    for gold in (np.full(len(PAIRS), "b"), np.full(len(PAIRS), -1), np.full(len(PAIRS), np.nan)):
+        with pytest.raises(InputError, match=r"gold of pair \d+ is .* from 0 to 2"):
+            copy_paste(predict, PAIRS, formula, CONCEPTS, 2, gold=gold, classes="abc")
+    with pytest.raises(SettingError, match="2 names of 3 classes"):
+        copy_paste(predict, PAIRS, formula, CONCEPTS, 1, classes="ab")
+
+
+def test_one_pair_has_no_interval() -> None:
+    i = next(i for i, p in enumerate(PAIRS) if "nobody" not in p.hypothesis)
+    found = copy_paste(
+        hears("nobody"), PAIRS, Formula((leaf("hyp:nobody"),)), CONCEPTS, 2, rows=[i]
+    )
+    assert np.isnan(found.at("difference")["low"])
+    assert np.isnan(found.at("edited")["probability_high"])
+    assert "cannot tell from chance" in found.summary()[1]
+    assert "nan" not in found.summary()[1]
+    assert found.plot() is not None

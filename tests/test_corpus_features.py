@@ -133,6 +133,15 @@ def test_two_features_that_disagree(tmp_path):
     got = unimorph_columns(read_corpus(path))
     assert got.tokens["um.Gender"].to_list() == [None, "FEM"]
     assert got.left_out["UniMorph Gender (two features disagree)"] == 1
+    # The construct state is a mark of possession, and so is a possessor.
+    both = "Definite=Cons|Number[psor]=Sing|Person[psor]=3"
+    (tmp_path / "p.conllu").write_text(
+        f"1\ta\ta\tNOUN\t_\t{both}\t0\troot\t_\t_\n"
+        "2\tb\tb\tNOUN\t_\tDefinite=Cons\t1\tdep\t_\t_\n\n"
+    )
+    got = unimorph_columns(read_corpus(tmp_path / "p.conllu"))
+    assert got.tokens["um.Possession"].to_list() == [None, "PSSD"]
+    assert got.left_out["UniMorph Possession (two features disagree)"] == 1
     (tmp_path / "a.word").write_text("a b\n")
     (tmp_path / "a.label").write_text("X Y\n")
     bare = read_corpus(tmp_path / "a.word")
@@ -170,6 +179,8 @@ def test_treebanks_are_found_by_their_names(tmp_path):
     corpus = read_treebank(found[2])
     assert corpus.n_sentences == 5
     assert set(corpus.sentence_splits()) == {"train", "test"}
+    with pytest.raises(SettingError, match="treebank en_toy is there twice"):
+        choose_treebanks([*found, found[0]])
     with pytest.raises(SettingError, match='no treebank of "fr"'):
         choose_treebanks(found, ["fr"])
     (tmp_path / "empty").mkdir()

@@ -170,6 +170,7 @@ def test_what_is_left_out_is_counted():
         ("1 = 1.0000001", True),
         ("1 = 1.001", False),
         ("[[(1;%a%)]-[(2;%a%)]]=-1", True),
+        ("[1 < 2] = [2 < 3]", True),
     ],
 )
 def test_formulas(text, want):
@@ -181,7 +182,8 @@ def test_formulas(text, want):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "(1;%a%", "[1 > 2", "1 >", "1 2", "1 > ]", "(x;%a%)", "1 $ 2"]
+    "text",
+    ["", "(1;%a%", "[1 > 2", "1 >", "1 2", "1 > ]", "(x;%a%)", "1 $ 2", "1 < 2 < 3", "1 = 1 > 0"],
 )
 def test_broken_formulas(text):
     with pytest.raises(InputError, match="formula"):
@@ -216,6 +218,7 @@ def test_suites(tmp_path):
         ({"predictions": []}, "has no predictions"),
         ({"predictions": [{"formula": "(1;%c%) > 1"}]}, 'names condition "c"'),
         ({"predictions": [{"formula": "(3;%a%) > 1"}]}, "item 4: a has no region 3"),
+        ({"predictions": [{"formula": "(1;%a%) - (1;%b%)"}]}, "neither true nor false"),
         ({"meta": {"metric": "mean"}}, 'metric "mean"'),
         ({"items": [{"item_number": 1, "conditions": [{}]}]}, "item 1: a condition needs"),
     ):

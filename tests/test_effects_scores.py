@@ -31,6 +31,7 @@ from nissl.effects import (
     suite_effect,
     word_effect,
 )
+from nissl.effects._encode import encode
 from nissl.errors import InputError, LabelError, ModelError, SettingError
 from nissl.model import LoadedModel, capture, find_sites, load_model, load_spec, run
 from nissl.model.edit import Edit, edited
@@ -446,3 +447,69 @@ def test_text_is_what_the_library_writes():
     assert table["before"].to_list() == want
     assert table["after"].to_list() != want
     assert list(generate(model, prompts, tokens=6)) == want
+
+
+@pytest.mark.parametrize("where", ["last", "first", "mask", "values", "resample"])
+def test_edits_of_a_prompt_stay_there_while_text_is_written(where):
+    model = model_of("gpt2", "causal-lm")
+    neurons, prompt = ("hidden.2", range(6)), "The cat sat on"
+    ids = torch.tensor([with_start(model, prompt)])
+    length = ids.shape[1]
+    # Far from anything, so that what is edited decides what is written.
+    values = np.linspace(-40, 40, 6)
+    edit = {
+        "last": lambda: Edit.set(neurons, values, positions=-1),
+        "first": lambda: Edit.set(neurons, values, positions=[0, 1]),
+        "mask": lambda: Edit.set(neurons, values, mask=np.arange(length)[None] == length - 1),
+        "values": lambda: Edit.set(neurons, np.outer(np.arange(length), values)),
+        "resample": lambda: Edit.resample(neurons, np.stack([values, -values])),
+    }[where]()
+    with torch.inference_mode(), edited(model, edit):
+        out = model.model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            do_sample=False,
+            max_new_tokens=6,
+            eos_token_id=None,
+            pad_token_id=0,
+            use_cache=False,
+        )
+    own = ids[0, encode(model, [prompt], ["p"], causal=True)[0].first :]
+    whole = model.tokenizer.decode([*own.tolist(), *out[0, length:].tolist()])
+    want = whole[len(model.tokenizer.decode(own)) :]
+    # Twice: the second prompt is a prompt too.
+    table = side_by_side(model, [prompt, prompt], edit, tokens=6)
+    assert table["after"].to_list() == [want, want]
+    assert table["before"][0] != want
+
+
+def test_nothing_to_score_is_an_error_and_blanks_do_not_count(tmp_path):
+    model = model_of("gpt2", "causal-lm")
+    want = word_effect(["The cat"], ["sat"]).measure(model)
+    np.testing.assert_array_equal(word_effect(["The cat "], [" sat"]).measure(model), want)
+    with pytest.raises(InputError, match=r"next word:2: the word is empty"):
+        word_effect(["The cat", "The"], ["sat", " "])
+    # A word that the tokenizer leaves out: a sum over nothing would say that it is certain.
+    bert = model_of("bert", "masked-lm")
+    with pytest.raises(InputError, match=r"next word:1: .* has no subword"):
+        word_effect(["The cat"], ["\u200b"]).measure(bert)
+
+
+def test_a_region_without_a_probability_is_an_error_where_it_is_asked_for(tmp_path):
+    model = dataclasses.replace(model_of("gpt2", "causal-lm"), start="none")
+    regions = [{"region_number": i, "content": text} for i, text in ((1, "A"), (2, "cat sat"))]
+    conditions = [{"condition_name": name, "regions": regions} for name in ("x", "y")]
+    for formula, fails in (("(1;%x%) = (1;%y%)", True), ("(*;%x%) = (2;%x%)", False)):
+        tree = {
+            "meta": {"name": "s"},
+            "items": [{"item_number": 1, "conditions": conditions}],
+            "predictions": [{"formula": formula}],
+        }
+        path = tmp_path / "suite.json"
+        path.write_text(json.dumps(tree))
+        effect = suite_effect(read_suite(path))
+        if fails:
+            with pytest.raises(InputError, match=r"item 1, x: .* has no probability"):
+                effect.measure(model)
+        else:
+            assert effect.measure(model).tolist() == [1.0]

@@ -126,3 +126,26 @@ def test_what_cannot_be_is_said() -> None:
         explain_masks(CONCEPTS, {"conv": X[:, 2:]}, IMAGE)
     with pytest.raises(SettingError, match="false discovery rate"):
         explain_masks(CONCEPTS, {"conv": X}, IMAGE, fdr=0.0)
+
+
+def test_a_value_that_is_not_finite_is_named_on_held_out_rows_too() -> None:
+    X = map_pixels(maps(), (CELLS, CELLS))
+    held = IMAGE >= 90
+    for at in (np.flatnonzero(held)[7], np.flatnonzero(~held)[7]):
+        bad = X.copy()
+        bad[at, 1] = np.nan
+        with pytest.raises(InputError, match=f"neuron conv:1 is nan at row {at}"):
+            explain_masks(CONCEPTS, {"conv": bad}, IMAGE, mask="zero", held_out=held)
+
+
+def test_noise_is_a_number_and_concepts_left_out_are_of_items() -> None:
+    X = map_pixels(maps(), (CELLS, CELLS))
+    with pytest.raises(SettingError, match="noise is a number of neurons, not -1"):
+        explain_masks(CONCEPTS, {"conv": X}, IMAGE, noise=-1)
+    masks = np.concatenate([CONCEPTS.masks(), np.ones((1, len(IMAGE)), dtype=bool)])
+    concepts = concepts_from_masks([*NAMES, "all"], masks)
+    # Nested lists are as good as arrays.
+    found = explain_masks(
+        concepts, {"conv": X[:, :1].tolist()}, IMAGE, mask="zero", n_boot=5, noise=0
+    )
+    assert found.no_concepts == {"given: all pixels": 1}

@@ -88,6 +88,25 @@ def test_p_values_are_uniform_on_noise_and_small_on_truth():
     assert null[0] < 0.5
 
 
+def test_what_is_said_of_p_values_over_whole_sentences():
+    """Valid for sentences of one length; too small for lengths that vary, as the docstring says."""
+
+    def small(lengths, at):
+        rng = np.random.default_rng(0)
+        p = []
+        for _ in range(25):
+            groups = np.repeat(np.arange(300), lengths(rng))
+            masks = (rng.random((30, 300)) < 0.1)[:, groups]
+            concepts = (rng.random((1, 300)) < 0.2)[:, groups]
+            given = [Formula((0,))] * len(masks)
+            p.append(permutation_p(given, concepts, masks, groups, permutations=199)[0])
+        return (np.concatenate(p) <= at).mean()
+
+    assert small(lambda rng: np.full(300, 12), 0.05) < 0.06
+    varied = small(lambda rng: np.clip(rng.gamma(1.1, 11, 300).astype(int), 1, 80), 0.05)
+    assert 0.07 < varied < 0.14
+
+
 def test_bootstrap_is_a_loop_over_sentences():
     groups, concepts, masks = text(3, n=300)
     masks[0] |= concepts[1]

@@ -12,6 +12,7 @@ from scipy.special import log_softmax
 from scipy.stats import chisquare
 
 from nissl.errors import InputError, LabelError, NotConverged, SettingError
+from nissl.kernels import latent_probe
 from nissl.kernels._latent_family import Family
 from nissl.kernels._latent_steps import Weights, likelihoods, logit_gradient
 from nissl.kernels.latent_probe import fit_latent_probe, latent_scores
@@ -296,6 +297,22 @@ def test_same_seed_same_fit_and_scores_for_every_class():
     X, y = small()
     fit, scores = fit_latent_probe(X, y, 3, seed=4), latent_scores(X, y, 3, seed=4)
     assert np.array_equal(scores, np.repeat(fit.inclusion[None], 3, axis=0))
+
+
+@pytest.mark.parametrize("batch", [90, 256, 300, 512, 5000])
+def test_every_training_token_is_in_a_batch(batch, monkeypatch):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((600, 4)).astype(np.float32)
+    X[:, 0] = np.arange(600)
+    seen: list[np.ndarray] = []
+    monkeypatch.setattr(latent_probe, "_climb", lambda adam, w, XT, *rest: seen.append(XT[0]))
+    epoch = -(-540 // batch)
+    with pytest.warns(NotConverged):
+        fit_latent_probe(X, rng.integers(0, 2, 600), 2, batch=batch, max_steps=epoch)
+    tokens = np.concatenate(seen)
+    assert len(np.unique(tokens)) == len(tokens) == 540
+    assert max(map(len, seen)) <= batch
+    assert max(map(len, seen)) - min(map(len, seen)) <= 1
 
 
 def sizes_of(q):

@@ -12,6 +12,7 @@ from scipy.stats import spearmanr
 from nissl.errors import InputError, SettingError
 from nissl.kernels.multiple_tests import holm
 from nissl.kernels.overlap_tests import expected_overlap, hypergeometric_overlap, pair_tests
+from nissl.kernels.pair_null import permuted_mean_shares
 from nissl.kernels.pair_permutation import (
     bootstrap_pairs,
     group_permutation,
@@ -141,6 +142,9 @@ def test_rank_permutation():
     assert other.value == pytest.approx(-want)
     assert rank_permutation(np.arange(5.0), np.arange(5.0)).smallest == pytest.approx(1 / 120)
     assert np.isnan(rank_permutation(np.ones(4), np.arange(4.0)).value)
+    # Of drawn orders even the best is one of them: p cannot be below what they can give.
+    many = rank_permutation(np.arange(12.0), np.arange(12.0), draws=99)
+    assert many.p == many.smallest == pytest.approx(1 / 100)
 
 
 def test_bootstrap_resamples_members():
@@ -157,3 +161,31 @@ def test_bootstrap_resamples_members():
     assert low == pytest.approx(0.2)
     assert high > 0.55
     assert np.isnan(bootstrap_pairs(np.full((3, 3), 0.2))[0])
+
+
+def test_counts_weigh_entries_as_the_values_they_are_means_of():
+    rng = np.random.default_rng(0)
+    matrix = rng.random((6, 6))
+    matrix += matrix.T
+    assert bootstrap_pairs(matrix, counts=np.full((6, 6), 7.0)) == bootstrap_pairs(matrix)
+    counts = np.ones((6, 6))
+    counts[0] = counts[:, 0] = 1e9
+    low, high = bootstrap_pairs(matrix, counts=counts)
+    assert matrix[0, 1:].min() < low < high < matrix[0, 1:].max()
+
+
+def test_null_of_sets_that_belong_together():
+    rng = np.random.default_rng(1)
+    members = random_members(rng, 4, 40, 8)
+    members[3] = members[2]
+    got = permuted_mean_shares(members, np.array([0, 1, 2, 2]), draws=4000)
+    # 0–1 once, 0–2 and 1–2 twice each: variances of three independent overlaps, weighted.
+    one = 8 * 8 * 32 * 32 / (40 * 40 * 39) / 64
+    assert got.mean() == pytest.approx(0.2, abs=3e-3)
+    assert got.var() == pytest.approx(one * (1 + 4 + 4) / 25, rel=0.1)
+    # Sets alone: the null of random ones.
+    alone = permuted_mean_shares(members[:3], np.arange(3), draws=4000)
+    want = random_mean_shares(40, (8, 8, 8), draws=4000)
+    assert alone.var() == pytest.approx(want.var(), rel=0.1)
+    with pytest.raises(InputError, match="two owners"):
+        permuted_mean_shares(members, np.zeros(4, dtype=np.int64))

@@ -11,6 +11,7 @@ from nissl.errors import InputError, SettingError
 from nissl.kernels import search as module
 from nissl.kernels._formula_bounds import relaxed_bounds
 from nissl.kernels._formula_loops import ceiling
+from nissl.kernels.exhaustive import exhaustive_formulas
 from nissl.kernels.formula_scores import SCORES, score_of_counts
 from nissl.kernels.formulas import OPS, Formula, PackedMasks, pack, unpack
 from nissl.kernels.search import search_formulas
@@ -382,3 +383,13 @@ def test_what_cannot_be_searched():
     with pytest.raises(SettingError, match="precision"):
         search_formulas(concepts, masks, score="precisoin")
     assert (unpack(pack(concepts)) == concepts).all()
+
+
+def test_a_beam_starts_from_concepts_of_min_support_and_trying_everything_does_not():
+    """As the docstring of min_support says."""
+    concepts = np.zeros((2, 300), dtype=bool)
+    concepts[0, :3] = concepts[1, 10:13] = True
+    wanted = concepts.any(axis=0)[None]
+    assert search_formulas(concepts, wanted, min_support=5).formulas == (None,)
+    every = exhaustive_formulas(concepts, wanted, min_support=5)
+    assert every.formulas == (Formula((0, 1), ("or",)),)

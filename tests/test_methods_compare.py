@@ -11,10 +11,21 @@ import pytest
 from matplotlib.axes import Axes
 
 from nissl.cli import main, probing
-from nissl.errors import SettingError
+from nissl.errors import LabelError, SettingError
+from nissl.kernels.intervals import bootstrap_accuracy
 from nissl.kernels.overlap import average_overlap, neuron_vote
-from nissl.methods import NOT_TRUTH, RANKINGS, Comparison, compare, fit_probe, rank, rank_scores
+from nissl.methods import (
+    NOT_TRUTH,
+    RANKINGS,
+    Comparison,
+    compare,
+    fit_probe,
+    rank,
+    rank_scores,
+    redundancy,
+)
 from nissl.methods.agreement import stability_rows
+from nissl.methods.comparison import close_to_best
 from nissl.methods.evaluate import correct_masked, correct_retrained, random_sets
 from nissl.methods.rankings import register_ranking
 from nissl.methods.subsample import halves, resample, with_train_rows
@@ -231,6 +242,7 @@ def test_the_summary_says_what_is_not_told_apart(found):
         for name in METHODS
         if name != best[1] and found.at("PLANTED", name, 6)["behind_low"] <= 0
     ]
+    assert found.at("PLANTED", "random", 6)["behind_low"] > 0.15
     for name in close:
         assert name in six
     assert "random " not in six.replace("random sets", "")
@@ -252,6 +264,48 @@ def test_it_is_saved_drawn_and_read_back(found, tmp_path):
         found.plot(property="PLANTD")
     with pytest.raises(SettingError, match=r'no result for .*Did you mean "lca"'):
         found.at("PLANTED", "lac", 6)
+
+
+def test_equally_good_methods_are_told_apart_as_rarely_as_it_says():
+    rng = np.random.default_rng(0)
+    sentence = np.repeat(np.arange(80), 8)
+    wrong, single = 0, 0
+    for trial in range(80):
+        right = (rng.random((7, 80, 8)) < 0.6 + 0.3 * rng.random((80, 1))).reshape(7, -1)
+        right = right[np.argsort(-right.mean(axis=1), kind="stable")].astype(float)
+        rows = [
+            bootstrap_accuracy(right[0] - each, sentence, n_boot=300, seed=trial) for each in right
+        ]
+        table = pl.DataFrame(rows, schema=["behind", "behind_low", "behind_high"], orient="row")
+        table = table.with_columns(pl.Series("method", list("abcdefg")))
+        wrong += len(close_to_best(table)) < 6
+        single += bool((table["behind_low"] > 0).any())
+    assert single > 0.25 * 80
+    assert wrong < 0.15 * 80
+    far = pl.DataFrame(
+        {
+            "method": ["a", "b", "c"],
+            "behind": [0.0, 0.1, 0.02],
+            "behind_low": [0.0, 0.08, -0.001],
+            "behind_high": [0.0, 0.12, 0.04],
+        }
+    )
+    assert close_to_best(far) == ["c"]
+    assert close_to_best(far.head(1)) == []
+
+
+def test_a_half_of_one_class_is_said_before_any_work(task):
+    train = task.train
+    y = np.where(train.sentence == train.sentence[0], train.y, 0).astype(np.int32)
+    y[0] = 1
+    rare = dataclasses.replace(task, train=dataclasses.replace(train, y=y))
+    with pytest.raises(LabelError, match=r'PLANTED is "C00" on all .* of one half of the training'):
+        compare(rare, ("gaussian",), ks=(3,), draws=2, splits=1)
+
+
+def test_redundancy_needs_random_sets(task):
+    with pytest.raises(SettingError, match="draws and max_tokens must be 1 or more, not 0"):
+        redundancy(task, draws=0)
 
 
 def test_best_and_times_have_every_method(found, task):
@@ -329,6 +383,9 @@ def test_the_command(task, tmp_path, monkeypatch, capsys):
         (["--methods", "lac"], 'no ranking "lac".*Did you mean "lca"'),
         (["--methods", ","], "--methods is empty"),
         (["--k", "many"], '"many" is neither a number nor a percentage'),
+        (["--k=-5%"], "--k: -5% is no share of the neurons"),
+        (["--k", "5,0%"], "--k: 0% is no share of the neurons"),
+        (["--k", "inf%"], "--k: inf% is no share of the neurons"),
         (["--how", "drop"], "how must be"),
     ],
 )

@@ -283,3 +283,19 @@ def test_errors_say_what_is_known():
     with pytest.raises(SettingError, match="1 or more"):
         make_concepts(tokens, most=0)
     assert FAMILIES[0] == "word"
+
+
+def test_words_without_a_form_are_refused_by_row():
+    tokens = pl.DataFrame({"sentence": [0, 0, 1], "form": ["a", None, "b"]})
+    with pytest.raises(InputError, match="no form in row 1"):
+        make_concepts(tokens, min_count=1)
+
+
+def test_label_columns_of_a_table_are_those_of_text_and_categories():
+    tokens = tokens_of(
+        [["a", "b"], ["a", "b"]],
+        kind=pl.Series(["x", "y", "y", "x"], dtype=pl.Enum(["x", "y"])),
+        rank=[1, 1, 2, 2],
+    )
+    assert set(made(tokens, "label")) == {"kind=x", "kind=y"}
+    assert set(made(tokens, "label", labels=["rank"])) == {"rank=1", "rank=2"}

@@ -18,6 +18,7 @@ from explain_planted import (
     SPREAD,
     THREE,
     WIDTH,
+    N,
     planted_store,
     planted_tokens,
     planted_values,
@@ -39,6 +40,7 @@ from nissl.methods import (
 )
 from nissl.methods import _explain_block as block_module
 from nissl.methods import _explain_run as run_module
+from nissl.report.explain import _bounds
 from nissl.results import load_result
 
 SETTINGS = {"mask": "zero", "sides": "high", "n_boot": 50, "noise": 4, "permutations": 200}
@@ -161,7 +163,8 @@ def test_both_sides_are_searched_and_the_better_is_best(acts, concepts):
 def test_the_turned_site_is_explained_by_its_low_values(acts, concepts):
     low = explain(acts, concepts, sites=["hidden.1"], **{**SETTINGS, "sides": "low"})
     assert row(low, EXACT, "hidden.1")["iou"] == 1.0
-    assert row(low, EXACT, "hidden.1")["at_most"] == 0.0
+    # Zero itself is not below zero.
+    assert -1e-40 < row(low, EXACT, "hidden.1")["at_most"] < 0
     assert math.isinf(row(low, EXACT, "hidden.1")["above"])
 
 
@@ -321,6 +324,117 @@ def test_a_search_that_stops_inside_a_block_keeps_what_it_reached(
     assert not list((tmp_path / "p").glob("block-*"))
 
 
+def stops_noise(monkeypatch, at):
+    """Let the search in noise come to ``at`` masks; None: not even begin."""
+    real = run_module.shuffled_search
+
+    def stopped(concepts, masks, groups, **how):
+        if at is None:
+            raise KeyboardInterrupt
+        assert how["interruptible"]
+        out = real(concepts, masks, groups, **how)
+        return dataclasses.replace(out, partial=np.arange(len(masks)) >= at)
+
+    monkeypatch.setattr(run_module, "shuffled_search", stopped)
+
+
+@pytest.mark.parametrize("at", [None, 1])
+def test_ctrl_c_during_the_search_in_noise_loses_no_formula(acts, concepts, found, monkeypatch, at):
+    stops_noise(monkeypatch, at)
+    out = explain(acts, concepts, **SETTINGS)
+    assert out.table.equals(found.table)
+    assert not out.complete
+    missed = 4 if at is None else found.noise.height - at
+    assert out.left_out["neurons whose shifted masks the stopped search did not reach"] == missed
+    assert out.noise.equals(found.noise.head(at or 0))
+
+
+def test_the_time_limit_is_for_the_search_in_noise_too(acts, concepts, found, monkeypatch):
+    real = run_module.explain_block
+    now = run_module.time.monotonic
+
+    def slow(*args, **rest):
+        out = real(*args, **rest)
+        monkeypatch.setattr(run_module.time, "monotonic", lambda: now() + 1e6)
+        return out
+
+    monkeypatch.setattr(run_module, "explain_block", slow)
+    out = explain(acts, concepts, time_limit=1e5, **SETTINGS)
+    assert out.table.equals(found.table)
+    assert not out.noise.height
+    assert not out.complete
+
+
+def test_ctrl_c_before_anything_is_found_is_ctrl_c(acts, concepts, monkeypatch):
+    def interrupted(*args, **rest):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_module, "explain_block", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        explain(acts, concepts, **SETTINGS)
+
+
+def test_too_few_held_out_sentences_for_the_shifts_are_said(acts, concepts, found):
+    out = explain(acts, concepts, neurons=[ID(EXACT)], **{**SETTINGS, "held_out": 0.02})
+    assert out.permutations == 5  # 6 sentences are held out
+    assert row(out, EXACT)["p"] == 1 / 6
+    assert "only 5 shifts" in out.summary()[1]
+    assert "no neuron can be beyond chance" in out.summary()[1]
+    assert found.permutations == 89
+    assert not any("only" in line for line in found.summary())
+
+
+def test_candidates_that_are_no_concepts_are_counted(acts, found):
+    assert found.no_concepts["feats.Number: tokens without a value"] == 1781
+    few = make_concepts(acts, ["word", "label"], min_count=300)
+    out = explain(acts, few, neurons=[ID(EXACT)], **SETTINGS)
+    assert (
+        out.no_concepts["word: fewer than 300 tokens"]
+        == few.left_out["word: fewer than 300 tokens"]
+    )
+
+
+def test_of_shifted_masks_the_best_of_each_neuron_is_what_the_search_reaches(found):
+    noise = pl.DataFrame(
+        {"neuron": ["a", "a", "b", "b"], "side": ["high", "low"] * 2, "score": [0.1, 0.5, 0.3, 0.2]}
+    )
+    said = dataclasses.replace(found, noise=noise).summary()[2]
+    assert "of 0.400 (median over 2 neurons" in said
+
+
+def test_automatic_trying_of_everything_counts_each_range(acts, concepts, monkeypatch):
+    seen = []
+    real = run_module.exhaustive_cost
+    monkeypatch.setattr(
+        run_module, "exhaustive_cost", lambda *a, **k: seen.append(a[2]) or real(*a, **k)
+    )
+    for how in ({"mask": "ranges", "ranges": 4}, {"sides": "both"}, {"sides": "low"}):
+        explain(acts, concepts, neurons=[ID(NOISE)], **{**SETTINGS, **how})
+    assert seen == [4, 2, 1]
+
+
+def test_settings_of_numpy_are_kept_with_the_pieces(acts, concepts, tmp_path):
+    first = explain(
+        acts,
+        concepts,
+        neurons=[ID(EXACT)],
+        folder=tmp_path / "p",
+        **SETTINGS,
+        held_out=np.float32(0.25),
+    )
+    again = explain(
+        acts, concepts, neurons=[ID(EXACT)], folder=tmp_path / "p", **SETTINGS, held_out=0.25
+    )
+    assert again.table.equals(first.table)
+
+
+def test_one_name_is_no_list_of_names(acts, concepts):
+    with pytest.raises(SettingError, match=r'not the one name "hidden.0:0"'):
+        explain(acts, concepts, neurons=ID(0), **SETTINGS)
+    with pytest.raises(SettingError, match='no neuron ""'):
+        explain(acts, concepts, neurons=[""], **SETTINGS)
+
+
 def test_no_time_at_all_is_said(acts, concepts):
     with pytest.raises(InputError, match=r"no neuron has a mask to explain .16 neurons that the"):
         explain(acts, concepts, time_limit=-1.0, **SETTINGS)
@@ -370,6 +484,25 @@ def test_examples_are_the_tokens_they_say(acts, concepts, found):
             assert line["right"] == " ".join(forms[i + 1 : min(i + 3, start + 10)])
     with pytest.raises(InputError, match="not the concepts"):
         explanation_examples(acts, make_concepts(acts, ["word"]), found, [ID(NOISY)])
+    inputs = {**found.provenance.inputs, "activations": "other"}
+    other = dataclasses.replace(
+        found, provenance=dataclasses.replace(found.provenance, inputs=inputs)
+    )
+    with pytest.raises(InputError, match="not the store"):
+        explanation_examples(acts, concepts, other, [ID(NOISY)])
+
+
+def test_examples_of_below_zero_leave_zero_out(acts, concepts, monkeypatch):
+    X = planted_values(planted_tokens())[:, [NOISE]]
+    X[np.abs(X) < 0.5] = 0
+    monkeypatch.setattr(
+        type(acts), "matrix", lambda *a, rows=None, **k: X if rows is None else X[rows]
+    )
+    low = explain(acts, concepts, neurons=[ID(NOISE)], **{**SETTINGS, "sides": "low", "noise": 0})
+    shown = explanation_examples(acts, concepts, low, [ID(NOISE)], n=N)
+    on = shown.filter(pl.col("group") == "most on")
+    assert on.height == (X < 0).sum() == row(low, NOISE)["size"] + row(low, NOISE)["size_train"]
+    assert _bounds(row(low, NOISE)) == "below 0"
 
 
 def test_explained_versus_is_spearman_with_an_interval(found):

@@ -14,7 +14,8 @@ from nissl.errors import LabelError, SettingError
 from nissl.kernels.multiple_tests import holm
 from nissl.kernels.overlap_tests import hypergeometric_overlap
 from nissl.methods import LanguageOverlap, compare_languages
-from nissl.methods._languages_cell import Cell, choose_words, read_piece, run_cell
+from nissl.methods._languages_assemble import excluded_table
+from nissl.methods._languages_cell import Cell, Words, choose_words, read_piece, run_cell
 from nissl.methods._languages_questions import ask
 from nissl.methods.rankings import RANKINGS
 from nissl.results import load_result
@@ -146,6 +147,11 @@ def test_two_treebanks_of_one_language_are_in_no_test(planted, found):
         stores, ["Number"], genus=genus, same={"h2": "h"}, sites=["hidden.0"], **QUICK
     )
     own = twice.pairs.filter(pl.col("same_language"))
+    assert own.select("p_holm", "p_holm_all").rows() == [(None, None)]
+    rest = twice.pairs.filter(~pl.col("same_language"))
+    for name in ("p_holm", "p_holm_all"):
+        assert rest[name].to_numpy() == pytest.approx(holm(rest["p"].to_numpy()))
+    assert twice.by_site["languages"][0] == 8
     assert own.select("a", "b", "overlap").rows() == [("h", "h2", K)]
     assert "share 100.0%" in twice.questions["sentence"][0]
     assert twice.by_site["pairs"][0] == 35
@@ -240,6 +246,8 @@ def test_refusals(planted, tmp_path):
         compare_languages(stores, ["Numbr"], **QUICK)
     with pytest.raises(SettingError, match="k must be 1 to 60"):
         compare_languages(stores, ["Number"], k=61)
+    with pytest.raises(SettingError, match="narrowest site, not 0"):
+        compare_languages(stores, ["Number"], k=[0, 50])
     with pytest.raises(SettingError, match=r'no site "hidden\.7"'):
         compare_languages(stores, ["Number"], sites=["hidden.7"], **QUICK)
     with pytest.raises(SettingError, match="no such language"):
@@ -248,3 +256,113 @@ def test_refusals(planted, tmp_path):
         compare_languages(stores, ["Number"], rankings=["gausian"])
     with pytest.raises(LabelError, match="no category is left in two languages"):
         compare_languages(stores, ["Number"], rankings=["f"], k=K, min_count=(900, 1, 1))
+    two = {name: stores[name] for name in "ab"}
+    with pytest.raises(SettingError, match="two or more languages: a, b are of one"):
+        compare_languages(two, ["Number"], same={"a": "x", "b": "x"}, **QUICK)
+    given = {"same": {"a": "x", "b": "x"}, "pretraining": {"a": 2, "b": 3}}
+    with pytest.raises(SettingError, match='for "b": 3, and 2 for another treebank of x'):
+        compare_languages(stores, ["Number"], **given, **QUICK)
+    manifest = {**stores["b"].manifest, "model_fingerprint": "another"}
+    other = dataclasses.replace(stores["b"], manifest=manifest)
+    with pytest.raises(SettingError, match="of other models or sites"):
+        compare_languages({"a": stores["a"], "b": other}, ["Number"], **QUICK)
+
+
+def test_every_treebank_twice_is_no_more_evidence(planted):
+    few = {name: GENUS[name] for name in "abcefg"}
+    stores = {name: planted[0][name] for name in few}
+    data = dict(zip(few, range(6), strict=True))
+    once = compare_languages(stores, ["Number"], genus=few, pretraining=data, **QUICK)
+    again = {f"{name}2": store for name, store in stores.items()}
+    twice = compare_languages(
+        {**stores, **again},
+        ["Number"],
+        genus={**few, **{f"{name}2": genus for name, genus in few.items()}},
+        same={f"{name}2": name for name in few},
+        pretraining=data,
+        **QUICK,
+    )
+    for name in ("languages", "share", "low", "high", "genus_difference", "genus_low"):
+        assert twice.by_site[name].to_numpy() == pytest.approx(once.by_site[name].to_numpy())
+    for name in ("genus_p", "genus_smallest_p"):
+        assert twice.by_site[name].to_list() == once.by_site[name].to_list()
+    # Another draw of the same null.
+    assert twice.by_site["p"].to_numpy() == pytest.approx(once.by_site["p"].to_numpy(), abs=0.08)
+    questions = twice.questions.filter(pl.col("question") != "the same language twice")
+    for name in ("effect", "low", "high", "smallest_p"):
+        ours, theirs = (frame[name].to_numpy() for frame in (questions, once.questions))
+        assert ours == pytest.approx(theirs, nan_ok=True)
+    assert questions["p"].to_list()[1:3] == once.questions["p"].to_list()[1:3]
+
+
+def test_the_interval_is_of_the_mean_that_is_said():
+    # Languages that mark many categories count more in the mean of all pairs, and so they must
+    # in its interval.
+    names = "abcdef"
+    pairs = pl.DataFrame(
+        [
+            {
+                **{"category": f"c{c}", "site": "s", "a": a, "b": b, "same_language": False},
+                **{"share": 0.9 if c else 0.1, "chance": 0.0, "p_holm_all": 1.0},
+            }
+            for i, a in enumerate(names)
+            for b in names[i + 1 :]
+            for c in range(20 if a == "a" and b == "b" else 1)
+        ]
+    )
+    sites = pl.DataFrame({"category": ["c0"], "site": ["s"], "p_holm": [1.0]})
+    cells = pl.DataFrame({"category": ["c0"], "values": [2]})
+    row = ask(pairs, sites, cells, tuple(names), dict.fromkeys(names, ""), None, n_boot=500, seed=0)
+    mean = pairs["share"].to_numpy().mean()
+    assert row[0]["effect"] == pytest.approx(mean)
+    # Nearly half of all resamples lack a or b.
+    assert row[0]["high"] > mean
+
+
+def test_languages_whose_names_no_file_can_have_are_told_apart(planted, tmp_path):
+    stores = {"中文": planted[0]["a"], "英文": planted[0]["b"], "..": planted[0]["e"]}
+    found = compare_languages(stores, ["Number"], folder=tmp_path / "in", **QUICK)
+    assert not found.missing.height
+    assert len(list((tmp_path / "in").iterdir())) == 3
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_same_sets_everywhere_are_drawn(planted):
+    stores = {name: planted[0][name] for name in "abc"}
+    found = compare_languages(stores, ["Number"], **{**QUICK, "k": WIDTH})
+    assert found.matrix()[0, 1] == 1
+    assert found.plot() is not None
+
+
+def test_a_category_named_twice_is_one(planted):
+    stores = {name: planted[0][name] for name in "ab"}
+    found = compare_languages(stores, ["Number", "um.Number"], **QUICK)
+    assert found.cells.height == 4
+
+
+def test_exclusions_say_in_how_many_seeds():
+    empty = np.empty(0, dtype=np.int64)
+
+    def words(reason, dropped):
+        return Words(empty, empty, empty, (), dropped, 0, reason)
+
+    table = excluded_table(
+        {
+            ("a", "um.Case", 0): words("", {"ACC": "few"}),
+            ("a", "um.Case", 1): words("no value is left (…)", {"ACC": "few", "GEN": "fewer"}),
+        }
+    )
+    assert table.select("value", "why").rows() == [
+        ("ACC", "few"),
+        ("GEN", "fewer (in 1 of 2 seeds)"),
+        ("all", "no value is left (in 1 of 2 seeds)"),
+    ]
+
+
+def test_many_tests_can_still_be_told_from_chance(planted):
+    # With 9 random sets no p would be below .1, and after Holm over four tests none below .4.
+    found = compare_languages(
+        planted[0], ["Number", "Tense"], genus=GENUS, **{**QUICK, "draws": 9, "n_boot": 50}
+    )
+    at = found.by_site.filter((pl.col("site") == "hidden.0") & (pl.col("category") == "Number"))
+    assert at["p_holm"][0] == pytest.approx(4 / 160)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from nissl.errors import SettingError
+from nissl.kernels.dense import fit_dense
 from nissl.kernels.lca import lca_order
 from nissl.methods import (
     RANKINGS,
@@ -16,6 +17,7 @@ from nissl.methods import (
     rank_lca,
     rank_order,
     rank_scores,
+    rank_weights,
     register_ranking,
 )
 from nissl.testing import planted_task
@@ -147,6 +149,10 @@ def test_names_carry_settings():
     assert settings == {"k_max": 20, "swap_at": (5, 10), "score": "gradient"}
     assert parse_method("weights:l1=1e-4")[1] == {"l1": 1e-4}
     assert parse_method("k-sparse:k=none")[1] == {"k": None}
+    # A setting of words or numbers takes either.
+    assert parse_method("iou:share=0.1")[1] == {"share": 0.1}
+    assert parse_method("iou:share=prevalence")[1] == {"share": "prevalence"}
+    assert parse_method("lca:penalty=none")[1] == {"penalty": "none"}
 
 
 @pytest.mark.parametrize(
@@ -158,6 +164,11 @@ def test_names_carry_settings():
         ("f:over=max", 'f has no setting "over"; it has none'),
         ("lca:l1", "write settings as lca:setting=value"),
         ("lca:l1=", "write settings as lca:setting=value"),
+        ("lca:l1=high", "lca: l1 must be a number, not high"),
+        ("lca:l1=true", "lca: l1 must be a number, not true"),
+        ("mi:bins=8.5", "mi: bins must be a whole number, not 8.5"),
+        ("forward:k_max=none", "forward: k_max must be a whole number, not none"),
+        ("k-sparse:k=few", "k-sparse: k must be a whole number or none, not few"),
     ],
 )
 def test_wrong_names_are_said(text, message):
@@ -168,6 +179,12 @@ def test_wrong_names_are_said(text, message):
 def test_settings_of_the_call_are_checked_and_win(task):
     with pytest.raises(SettingError, match=r'"penalti".*Did you mean "penalty"'):
         rank(task, "lca", penalti="ridge")
+    with pytest.raises(SettingError, match=r"k_max must be a whole number, not 3\.0"):
+        rank(task, "forward", k_max=3.0)
+    with pytest.raises(SettingError, match="swap_at=8 neurons is made with k_max=5"):
+        rank(task, "forward:k_max=5:swap_at=4+8")
+    with pytest.raises(SettingError, match="max_tokens must be 1 or more, not -1"):
+        rank(task, "attribution:max_tokens=-1")
     one = rank(task, "weights:over=max", over="sum")
     assert one.provenance.settings["over"] == "sum"
 
@@ -189,6 +206,46 @@ def test_a_plug_in_registers_its_ranking(task):
         del RANKINGS["by-index"]
     with pytest.raises(SettingError, match="no colon"):
         register_ranking("a:b", "separators")
+
+
+def test_a_plug_in_may_have_a_whole_number_for_a_default():
+    @register_ranking("scaled", "nothing but the place")
+    def scaled(task, seed, *, factor: float = 1, last: bool = False):
+        scores = factor * np.arange(task.n_neurons, dtype=float)
+        return rank_scores(task, "scaled", np.repeat(scores[None], task.n_classes, axis=0))
+
+    try:
+        assert parse_method("scaled:factor=0.5")[1] == {"factor": 0.5}
+        with pytest.raises(SettingError, match="last must be true or false, not 2"):
+            parse_method("scaled:last=2")
+    finally:
+        del RANKINGS["scaled"]
+
+
+def test_a_class_is_named_only_where_one_is_best(task, orders):
+    # F and selections score the property: the first class of the alphabet is not their best.
+    for name in ("f", "forward", "gaussian", "random"):
+        assert set(orders[name].frame()["label"]) == {""}, name
+    means = orders["mean-difference"]
+    best = means.scores[:, means.order].argmax(axis=0)
+    assert means.frame()["label"].to_list() == [task.classes[c] for c in best[:-2]] + ["", ""]
+    assert set(means.order[-2:]) == set(np.flatnonzero(task.constant))
+    two = planted_task(n_tokens=400, n_neurons=6, n_classes=2, informative=2, seed=0)[0]
+    assert set(rank(two, "mean-difference").frame()["label"]) == {""}
+
+
+def test_weights_have_a_row_for_each_class(task):
+    with pytest.raises(SettingError, match=r"shape \(1, 90\), expected \(3, 90\), one row a class"):
+        rank_weights(task, np.ones((1, 90)))
+
+
+@pytest.mark.parametrize("name", ["lca", "weights"])
+def test_a_tolerance_is_kept_and_written_down(name, task):
+    probe = [rank(task, name, penalty="ridge", tol=tol) for tol in (1e-1, 1e-5)]
+    close = fit_dense(task.train.X, task.train.y, 3, l2=1e-3, tol=1e-6, certificate=False).coef
+    off = [np.abs(found.scores - np.abs(close)).max() for found in probe]
+    assert off[1] < 0.1 * off[0]
+    assert [found.provenance.settings["tol"] for found in probe] == [1e-1, 1e-5]
 
 
 def test_every_method_is_described():

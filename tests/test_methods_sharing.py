@@ -449,6 +449,55 @@ def test_planted_language_neurons_are_found_and_matter():
         found.of("zz")
 
 
+def test_less_harm_than_random_is_said():
+    model = planted_languages()
+    rows = words.inputs(8, ("xx", "yy"))
+    texts = {lang: [r[2] for r in rows if r[1] == lang] for lang in ("xx", "yy")}
+    options = {"sites": "mlp.2", "share": 2 / 24, "filter_quantile": 0.5, "assign_quantile": 0.5}
+    found = language_neurons(model, texts, draws=2, n_boot=20, **options)
+    low, high = pl.lit(-0.3).alias("beyond_low"), pl.lit(-0.1).alias("beyond_high")
+    less = dataclasses.replace(found, matrix=found.matrix.with_columns(low, high))
+    assert any(line.endswith(": less than random sets.") for line in less.summary())
+
+
+def test_one_input_has_no_interval():
+    model = words.make()
+    found = sharing(model, words.known(model).take(1), n_boot=20)
+    with pytest.raises(SettingError, match='on task "other"'):
+        found.plot(task="other")
+    assert np.isnan(found.table["low"].to_numpy()).all()
+    assert "nan" not in " ".join(found.summary())
+    assert "[" not in found.summary()[0]
+
+
+def test_values_that_are_no_numbers_are_not_taken_for_neurons_that_are_off():
+    model = words.make()
+    inner = copy.deepcopy(model.model)
+    with torch.no_grad():
+        inner.transformer.h[0].mlp.c_fc.bias[3] = float("nan")
+    bad = words.wrap_model(inner, model.tokenizer, name="bad", head="causal-lm")
+    parallel = words.known(model)
+    with pytest.raises(ModelError, match=r"known:\d+: neuron .*:3 is nan at a subword"):
+        sharing(bad, parallel)
+    texts = {language: ["xx1 xx2"] * 4 for language in ("xx", "yy")}
+    with pytest.raises(ModelError, match=r"xx:\d: neuron .*:3 is nan at a subword"):
+        language_neurons(bad, texts, check=False)
+
+
+def test_no_effective_score_where_the_last_subword_does_not_predict_the_answer():
+    model = words.make()
+    parallel = words.known(model).take(2)
+    found = sharing(model, parallel, joint=" xx1 ", n_boot=20)
+    assert np.isnan(found.scores["effective"].to_numpy()).all()
+    assert "logit" not in " ".join(found.summary())
+    assert np.isfinite(sharing(model, parallel, n_boot=20).scores["effective"].to_numpy()).all()
+
+
+def test_a_quantile_is_said_as_it_is():
+    assert "above the 99.5% quantile" in Rule(null_quantile=0.995).said()
+    assert "above the 95% quantile" in Rule(null_quantile=0.95).said()
+
+
 def test_language_neurons_refuse():
     model = words.make(languages=("xx", "yy"))
     with pytest.raises(InputError, match="2 languages or more, not 1"):
@@ -545,6 +594,24 @@ def test_read_tables_and_json(tmp_path):
             '{"input": "a", "language": "en", "answer": "x", "candidates": ["y", "z"]}\n'
             '{"input": "a", "language": "fr", "answer": "x", "candidates": ["x", "z"]}',
             r'b.jsonl:1: the answer "x" is none of the candidates y, z',
+        ),
+        ("b.csv", "input,language,input\na,en,b\n", r'b.csv:1: has a column "input" twice'),
+        (
+            "b.jsonl",
+            '{"input": "a", "language": "en", "answer": "x", "candidates": ["x", "z"]}\n'
+            '{"input": "a", "language": "fr", "answer": "x", "candidates": []}',
+            r'b.jsonl:2: "candidates" is there in some rows',
+        ),
+        (
+            "b.csv",
+            "input,language,answer,candidates\na,en,x,x|y|x\nb,fr,x,x|y\n",
+            r"b.csv:2: a candidate is there twice: x, y, x",
+        ),
+        ("b.csv", "input,language\na,all\nb,fr\n", r'b.csv:2: a language or task is called "all"'),
+        (
+            "b.csv",
+            "input,language,group,task\na,en,1,t\nb,fr,1,t\na,en,1,all\nb,fr,1,all\n",
+            r'b.csv:4: a language or task is called "all"',
         ),
         ("b.txt", "a", r'".txt" is no format of parallel inputs'),
     ],

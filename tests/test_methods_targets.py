@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -431,6 +432,37 @@ def test_compare_for_numbers(acts, tmp_path, capsys):
 def test_the_command_says_what_is_wrong(acts, capsys, argv, message):
     assert main([argv[0], str(acts.path), *argv[1:], "-q", "--threads", "1"]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_whole_numbers_are_classes_too(acts):
+    task = make_task(acts, "position")
+    assert task.classes == tuple("0123456789")
+    position = acts.tokens["position"].to_numpy()
+    assert (task.train.y == position[task.train.rows]).all()
+
+
+@pytest.mark.parametrize(
+    ("splits", "advice"),
+    # min_count is about classes that the training split has.
+    [(("dev", "test"), r'"leave-out"\)$'), (("train",), r"or raise --min-count$")],
+)
+def test_advice_about_a_class_that_is_absent_from_a_split_can_be_followed(splits, advice):
+    rows = [(split, tag) for split in ("train", "dev", "test") for tag in "bc"]
+    rows += [(split, "a") for split in splits]
+    tokens = pl.DataFrame(rows, schema=["split", "tag"], orient="row")
+    with pytest.raises(LabelError, match=r'class "a" .*' + advice):
+        make_task(SimpleNamespace(tokens=tokens, labels=("tag",)), "tag")  # type: ignore[arg-type]
+
+
+def test_a_half_without_any_variation_is_said_before_any_work(acts):
+    values = np.zeros(acts.tokens.height)
+    rows = acts.tokens["sentence"].to_numpy()
+    values[np.isin(rows, [0, 3])] = np.arange(20)
+    target = make_target(acts, values)
+    for method in ("pearson", "mi", "weights"):
+        with pytest.raises(LabelError, match=r"target is 0 on all .* tokens of one half"):
+            compare_targets(target, [method], ks=[3], splits=3)
+        assert compare_targets(target, [method], ks=[3], splits=0).stability.height
 
 
 def test_rankings_for_numbers_are_listed(capsys):

@@ -165,6 +165,7 @@ def test_grid_and_bisection_agree(task, ranking, minimal):
         ({"rule": "certain"}, "neither point nor sure"),
         ({"precision": 0.0}, "precision must lie"),
         ({"growth": 1.0}, "growth must be above 1"),
+        ({"draws": 0}, "draws must be 1 or more"),
     ],
 )
 def test_impossible_settings(task, ranking, settings, message):
@@ -187,9 +188,12 @@ def test_a_set_of_strong_neurons_is_stable(task, minimal, over):
 def test_a_random_set_is_not_stable(task):
     minimal = minimal_set(task, rank(task, "random"), deltas=(1.0,), draws=2)
     few = dataclasses.replace(minimal, sets=minimal.sets.with_columns(pl.lit(10).alias("k")))
-    found = set_stability(task, few, "random", runs=2, seed=5)
-    assert found.k == 10
-    assert found.runs["overlap"].max() < 0.5
+    for seed in (0, 5):
+        # The set's own ranking was made with seed 0: it must not simply come back.
+        found = set_stability(task, few, "random", runs=6, seed=seed)
+        assert found.k == 10
+        assert found.runs["overlap"].max() < 0.5
+        assert found.runs["overlap"].n_unique() > 1
     with pytest.raises(SettingError, match="ranking by random, not by lca"):
         set_stability(task, few)
     with pytest.raises(SettingError, match="even for halves"):

@@ -257,6 +257,8 @@ def test_what_cannot_be_scanned_or_screened():
         list(scan(model, {}, "mlp.2", weighed))
     with pytest.raises(ModelError, match="fused experts"):
         list(scan(tiny.loaded("mixtral"), (IDS, MASK), "mlp.2", weighed))
+    with pytest.raises(SettingError, match=r"lacks site mlp\.3"):
+        screen(model, (IDS, MASK), ["mlp.2", "mlp.3"], weighed, target={"mlp.2": np.zeros(40)})
     with pytest.raises(SettingError, match="no gradient"):
         screen(model, (IDS, MASK), "mlp.2", lambda out: weighed(out).detach())
     with pytest.raises(SettingError, match="one in all"):

@@ -107,3 +107,15 @@ def test_names() -> None:
     assert holds("hyp:upos=NOUN", PAIRS[0]) is None
     with pytest.raises(InputError, match="upos=NOUN"):
         holds("upos=NOUN", PAIRS[0])
+
+
+def test_thresholds_on_overlap_are_read_back_as_they_are() -> None:
+    """By its name a concept is looked at again: its threshold may not be rounded there."""
+    thirds = [pair("a b c", "a x y"), pair("a b c", "a b y"), pair("a b c", "x y z")]
+    overlaps = [1 / 3, 2 / 3, 0.07, 0.29, 1 / 7, 0.123456789]
+    concepts = pair_concepts(thirds, overlaps=overlaps, min_count=1)
+    for names, mask in zip(concepts.same, concepts.masks(), strict=True):
+        for name in names:
+            assert [holds(name, each) for each in thirds] == mask.tolist(), name
+    plain = pair_concepts(thirds, overlaps=[0.07, 0.5], min_count=1)
+    assert {"overlap>7%", "overlap>50%"} <= {name for names in plain.same for name in names}

@@ -93,13 +93,14 @@ def ablate(
 
     order = _ranking(ranking)
     sizes = _sizes(_words(k, "--k"), len(order))
+    fitting = _fitting(sizes, len(order)) or sizes
     effects = [*_effects(items, take, seed), *_collateral(text)]
     texts = _reference(how, reference, text)
     found = ablation_curves(
         _load(model, head, start, device),
         order,
         effects,
-        [size for size in sizes if size <= len(order)] or sizes,
+        fitting,
         how=how,
         reference=texts,
         draws=draws,
@@ -145,8 +146,9 @@ def scan(
 ) -> None:
     """Remove every neuron of some sites, one at a time, and rank them by what it does.
 
-    Half of the items, by whole groups, choose the neurons; the other half tests the top ones
-    together, beside random sets. With --out, an interrupted scan goes on when run again.
+    Half of the first --items, minimal pairs, choose the neurons by whole groups; the other half
+    tests the top ones together, beside random sets. With --out, an interrupted scan goes on when
+    run again.
 
     Examples
 
@@ -157,14 +159,19 @@ def scan(
     ```
     """
     ready(threads, quiet)
+    from nissl.corpus.lines import source_name
     from nissl.effects import pair_effect, read_items
     from nissl.methods.causal_scan import scan_neurons
     from nissl.methods.encoded_used import encoded_vs_used
 
+    if source_name(items[0]).endswith(".json"):
+        raise SettingError(
+            f"a scan chooses neurons on minimal pairs, and {items[0]} is a suite; name pairs first"
+        )
     pairs = read_items(items[0])
     pairs = pairs if take is None else pairs.take(take, seed=seed)
     orders = {path.stem: _ranking(path) for path in ranking or []}
-    sizes = [int(size) for size in _numbers(k, "--k")]
+    sizes = _whole(k, "--k")
     chosen, tested = (pairs, pairs) if same_items else pairs.halves(seed=seed)
     for why, number in chosen.left_out.items():
         print(f"left out of the scan: {number:,} {why}", file=sys.stderr)
@@ -183,6 +190,7 @@ def scan(
         draws=draws,
         seed=seed,
     )
+    _fitting(sizes, found.table.height)
     results: list[Any] = [found]
     if orders:
         results.append(encoded_vs_used(found, orders, property=pairs.name, seed=seed))
@@ -222,6 +230,8 @@ def steer(
 ) -> None:
     """Push a property's ranked neurons by doses of its class difference, and see what it costs.
 
+    What should move is measured on one file of --items, fluency on --text.
+
     Examples
 
     ```
@@ -238,6 +248,8 @@ def steer(
     from nissl.methods.causal_steer import steer as run_steer
     from nissl.store import Activations
 
+    if len(items) > 1:
+        raise SettingError(f"steer measures one file of items; leave out {items[1]}")
     order = _ranking(ranking)
     levels = _numbers(dose, "--dose")
     effects = _effects(items, take, seed)
@@ -345,6 +357,22 @@ def _numbers(text: str, option: str) -> list[float]:
         return [float(word) for word in _words(text, option)]
     except ValueError:
         raise SettingError(f'{option} "{text}" is no list of numbers, such as -2,2') from None
+
+
+def _whole(text: str, option: str) -> list[int]:
+    try:
+        return [int(word) for word in _words(text, option)]
+    except ValueError:
+        raise SettingError(f'{option} "{text}" is no list of whole numbers, such as 1,5') from None
+
+
+def _fitting(sizes: list[int], most: int) -> list[int]:
+    """Return the sizes that so many neurons allow, telling which are left out."""
+    if over := [f"{size:,}" for size in sizes if size > most]:
+        print(
+            f"left out of --k: {', '.join(over)}, for there are {most:,} neurons", file=sys.stderr
+        )
+    return [size for size in sizes if size <= most]
 
 
 def _show(found: list[Any], out: Path | None, title: str) -> None:

@@ -191,12 +191,14 @@ def _sizes(words: list[str], n_neurons: int) -> list[int]:
     sizes = []
     for word in words:
         try:
-            if word.endswith("%"):
-                sizes.append(max(1, round(n_neurons * float(word[:-1]) / 100)))
-            else:
-                sizes.append(int(word))
+            size = float(word[:-1]) if word.endswith("%") else int(word)
         except ValueError:
             raise SettingError(f'--k: "{word}" is neither a number nor a percentage') from None
+        if word.endswith("%"):
+            if not 0 < size <= 100:
+                raise SettingError(f"--k: {word} is no share of the neurons")
+            size = max(1, round(n_neurons * size / 100))
+        sizes.append(int(size))
     return sizes
 
 

@@ -77,14 +77,14 @@ def explain(
     permutations: Annotated[int, Parameter(help="Shifts of a mask for its p-value.")] = 1000,
     fdr: Annotated[float, Parameter(help="False discovery rate.")] = 0.05,
     time_limit: Annotated[
-        float | None, Parameter(help="Seconds; what is found by then is shown.")
+        float | None, Parameter(help="Seconds of searching; what is found by then is shown.")
     ] = None,
     versus: Annotated[
         Several,
         Parameter(
             negative="",
             help="FILE.csv:COLUMN with numbers of neurons, such as the change in the table of "
-            "nissl scan, to correlate with; may be repeated.",
+            "nissl scan, whose sizes (without their signs) are correlated with; may be repeated.",
         ),
     ] = None,
     top: Annotated[int, Parameter(help="Neurons of each site shown in text on the page.")] = 10,
@@ -117,6 +117,8 @@ def explain(
     from nissl.methods.explain_versus import explained_versus
     from nissl.store import Activations
 
+    if stability < 0:
+        raise SettingError(f"--stability is a number of redrawn texts, not {stability}")
     acts = Activations.open(store)
     concepts = make_concepts(
         acts, family or DEFAULT_FAMILIES, labels=label, min_count=min_count, most=most
@@ -144,7 +146,7 @@ def explain(
         folder=None if out is None else out / "pieces",
         seed=seed,
     )
-    for why, count in {**concepts.left_out, **found.left_out}.items():
+    for why, count in {**found.no_concepts, **found.left_out}.items():
         print(f"left out: {count:,} {why}", file=sys.stderr)
     others = [
         explained_versus(found, table, column=column, name=name, size=True, seed=seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 from pathlib import Path
@@ -78,7 +79,8 @@ def languages(
         list[str] | None,
         Parameter(
             negative="",
-            help="LANGUAGE=AMOUNT of pre-training text, in any unit; may be repeated.",
+            help="LANGUAGE=AMOUNT of pre-training text, in any unit, by the code or treebank of a "
+            "language; may be repeated.",
         ),
     ] = None,
     engine: Annotated[
@@ -139,7 +141,7 @@ def languages(
         extraction={"engine": engine, "jobs": jobs, "address": address, "on_long": on_long},
         seed=seed,
         k=k,
-        k_of={name: int(value) for name, value in _amounts(k_of, "--k-of").items()},
+        k_of=_wholes(k_of, "--k-of"),
         seeds=seeds,
         min_count=min_count,
         max_tokens=max_tokens,
@@ -161,6 +163,8 @@ def _layers(given: str) -> list[int]:
         first, dash, last = part.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()):
             raise SettingError(f'--layers "{given}" is no list such as 0,6,12 or 3-5')
+        if int(last or first) < int(first):
+            raise SettingError(f'--layers "{given}": {part.strip()} ends before it begins')
         found += range(int(first), int(last or first) + 1)
     return list(dict.fromkeys(found))
 
@@ -168,11 +172,21 @@ def _layers(given: str) -> list[int]:
 def _amounts(given: list[str] | None, option: str) -> dict[str, float]:
     found: dict[str, Any] = {}
     for each in given or []:
-        name, mark, value = each.partition("=")
+        name, mark, value = (part.strip() for part in each.partition("="))
+        if name in found:
+            raise SettingError(f"{option} names {name} twice")
         try:
             found[name] = float(value)
         except ValueError:
             mark = ""
-        if not mark or not name:
+        if not mark or not name or not math.isfinite(found[name]):
             raise SettingError(f'{option} "{each}" is not LANGUAGE=NUMBER, such as en=50')
     return found
+
+
+def _wholes(given: list[str] | None, option: str) -> dict[str, int]:
+    amounts = _amounts(given, option)
+    for name, value in amounts.items():
+        if value != int(value):
+            raise SettingError(f"{option} {name}={value:g} must be a whole number")
+    return {name: int(value) for name, value in amounts.items()}

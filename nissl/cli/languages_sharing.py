@@ -115,13 +115,13 @@ def sharing(
     ```
     """
     ready(threads, quiet)
-    from nissl.effects import parallel_texts, read_parallel
+    from nissl.effects.read_parallel import read_aligned, read_parallel
     from nissl.methods import deactivate as switch_off
     from nissl.methods import sharing as find
 
     if (source is None) == (not text):
         raise SettingError("give a file of parallel inputs, or --text LANGUAGE=FILE for each")
-    parallel = read_parallel(source) if source else parallel_texts(_texts(text))
+    parallel = read_parallel(source) if source else read_aligned(_files(text, "--text"))
     parallel = parallel if take is None else parallel.take(take, seed=seed)
     for why, number in parallel.left_out.items():
         print(f"left out: {number:,} {why}", file=sys.stderr)
@@ -225,14 +225,18 @@ def _texts(given: list[str] | None, option: str = "--text") -> dict[str, tuple[s
     SettingError
         Something else, or a language that is there twice.
     """
-    found: dict[str, tuple[str, ...]] = {}
+    return {language: _lines(path) for language, path in _files(given, option).items()}
+
+
+def _files(given: list[str] | None, option: str) -> dict[str, Path]:
+    found: dict[str, Path] = {}
     for each in given or []:
         language, mark, path = each.partition("=")
         if not mark or not language or not path:
             raise SettingError(f'{option} "{each}" is not LANGUAGE=FILE, such as en=en.txt')
         if language in found:
             raise SettingError(f"{option} names {language} twice")
-        found[language] = _lines(Path(path))
+        found[language] = Path(path)
     return found
 
 
@@ -240,8 +244,9 @@ def _lines(path: Path) -> tuple[str, ...]:
     """Return the texts of plain text, one a line, or of a corpus."""
     from nissl.corpus import read_corpus
     from nissl.effects import read_texts
+    from nissl.effects.read_parallel import PLAIN
 
-    if path.suffix in ("", ".txt"):
+    if path.suffix in PLAIN:
         return read_texts(path)
     return tuple(sentence.text for sentence in read_corpus(path))
 

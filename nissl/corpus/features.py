@@ -119,11 +119,11 @@ def unimorph_columns(corpus: Corpus) -> Corpus:
         # What a tense says of aspect yields to a feature Aspect.
         column = columns.setdefault(dimension, [None] * n)
         column[i] = column[i] or tag
+    _possession(corpus, columns, left, clash)
     for dimension, rows in clash.items():
         for i in rows:
             columns[dimension][i] = None
         left[f"UniMorph {dimension} (two features disagree)"] = len(rows)
-    _possession(corpus, columns, left)
     _pos(corpus, columns, left)
     out = corpus
     for dimension in sorted(columns):
@@ -143,7 +143,12 @@ def _single(feature: str, value: str) -> tuple[tuple[str, str], ...] | str:
     return FEATURES.get(feature, {}).get(value, ())
 
 
-def _possession(corpus: Corpus, columns: dict[str, list[str | None]], left: dict[str, int]) -> None:
+def _possession(
+    corpus: Corpus,
+    columns: dict[str, list[str | None]],
+    left: dict[str, int],
+    clash: dict[str, set[int]],
+) -> None:
     """Compose the possessor's person and number: PSS1S, PSS3P, or PSS3 without a number."""
     lacking = 0
     for i, (person, number) in enumerate(
@@ -156,7 +161,10 @@ def _possession(corpus: Corpus, columns: dict[str, list[str | None]], left: dict
         if mark is None or len(person) != 1:
             lacking += 1
             continue
-        columns.setdefault("Possession", [None] * corpus.n_tokens)[i] = f"PSS{person}{mark}"
+        column = columns.setdefault("Possession", [None] * corpus.n_tokens)
+        if column[i] is not None:
+            clash.setdefault("Possession", set()).add(i)
+        column[i] = f"PSS{person}{mark}"
     if lacking:
         left["UD possessor (its person or number is lacking or several)"] = lacking
 

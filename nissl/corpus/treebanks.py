@@ -100,9 +100,18 @@ def choose_treebanks(
     Raises
     ------
     SettingError
-        A language that no treebank is of.
+        A language that no treebank is of, or a treebank that is there twice.
     """
     have = list(treebanks)
+    seen: dict[str, Treebank] = {}
+    for each in have:
+        if each.id in seen:
+            one, two = (next(iter(t.files.values())).parent for t in (seen[each.id], each))
+            raise SettingError(
+                f"treebank {each.id} is there twice, in {one} and in {two}; name one folder only, "
+                "or put the files of its splits into one"
+            )
+        seen[each.id] = each
     if languages is not None:
         wanted = list(dict.fromkeys(languages))
         known = [w for t in have for w in (t.code, t.language.name, t.id)]

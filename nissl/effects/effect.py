@@ -51,7 +51,12 @@ class Effect:
         return len(self.groups)
 
     def measure(self, model: LoadedModel) -> np.ndarray:
-        """Return the value of each item, float64, (items,)."""
+        """Return the value of each item, float64, (items,).
+
+        An edit's positions are columns of the inputs as they are run: after the start token, and
+        without what follows the last token that is predicted. Inputs that begin another one are
+        run as a part of it, so count positions from the start.
+        """
         raise TypeError(f"{type(self).__name__} must define measure()")
 
     def weights(self, model: LoadedModel) -> np.ndarray:
@@ -102,8 +107,6 @@ class LogProbEffect(Effect):
         Makes the plan for a model; called once a model.
     values
         ``(slots (…, slots), prepared) -> (…, items)``.
-    higher
-        Whether a larger margin is better (1) or worse (-1).
     """
 
     build: Callable[[LoadedModel], Prepared]

@@ -22,6 +22,8 @@ _TOKEN = re.compile(
 _LEVELS = ("|", "&", "<>=", "+-", "*/")
 """Operators from loosest to tightest; those of one level go from left to right."""
 
+_COMPARES = _LEVELS.index("<>=")
+
 Lookup = Callable[[str, str], float]
 Node = tuple
 
@@ -43,6 +45,11 @@ class Formula:
     regions: tuple[tuple[str, str], ...]
     tree: Node
 
+    @property
+    def compares(self) -> bool:
+        """Whether it is true or false, not a number."""
+        return self.tree[0] == "both" and self.tree[1] in "<>=&|"
+
     def value(self, surprisal: Lookup) -> float | bool:
         """Evaluate it; ``surprisal`` is called with condition and region."""
         return _value(self.tree, surprisal)
@@ -52,7 +59,8 @@ def parse_formula(text: str, *, where: str | None = None) -> Formula:
     """Parse a formula such as ``[(6;%match%) < (6;%mismatch%)] & [(7;%a%) - (7;%b%) > 0]``.
 
     A region is ``(number;%condition%)``, the number ``*`` for all of a sentence; brackets, round
-    or square, group; ``+ - * /`` are sums and products, ``< > =`` compare, ``&`` and ``|`` join.
+    or square, group; ``+ - * /`` are sums and products, ``< > =`` compare two values, ``&`` and
+    ``|`` join.
     Products bind tightest, then sums, comparisons, ``&``, and ``|``.
 
     Raises
@@ -89,9 +97,17 @@ def _parse(
     if level == len(_LEVELS):
         return _single(tokens, at, text, where)
     left, at = _parse(tokens, at, level + 1, text, where)
+    again = False
     while at < len(tokens) and tokens[at][0] == "sign" and tokens[at][1] in _LEVELS[level]:
         sign = tokens[at][1]
         right, at = _parse(tokens, at + 1, level + 1, text, where)
+        if again and level == _COMPARES:
+            # Whether something is smaller is no value that another could be compared with.
+            raise InputError(
+                f'formula "{text}" compares three values in a row; join two comparisons with &',
+                where=where,
+            )
+        again = True
         left = ("both", sign, left, right)
     return left, at
 

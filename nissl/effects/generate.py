@@ -12,7 +12,7 @@ from nissl.effects._encode import encode, needs_head
 from nissl.effects._score import run_batch
 from nissl.errors import SettingError
 from nissl.model import LoadedModel
-from nissl.model.edit import Edit, edited
+from nissl.model.edit import Edit, edited, one_text
 
 __all__ = ["generate", "side_by_side"]
 
@@ -21,7 +21,8 @@ def generate(model: LoadedModel, prompts: Sequence[str], *, tokens: int = 20) ->
     """Return what a causal model writes after each prompt, always the likeliest next token.
 
     Each prompt is run by itself, so no padding plays a part. It ends early at the tokenizer's
-    end-of-text token, or where the model takes no more.
+    end-of-text token, or where the model takes no more. Edits of positions, of a mask or of values
+    by position are of the prompt, as in a model's own ``generate``.
 
     Raises
     ------
@@ -42,15 +43,16 @@ def generate(model: LoadedModel, prompts: Sequence[str], *, tokens: int = 20) ->
         for text in encode(model, prompts, places, causal=True):
             row = list(text.ids)
             lead = len(row)
-            while len(row) - lead < tokens:
-                if model.max_length is not None and len(row) > model.max_length:
-                    break
-                ids = torch.tensor([row])
-                logits = run_batch(model, ids, torch.ones_like(ids), np.array([len(row) - 1]))
-                following = int(logits[0, -1].argmax())
-                if following == stop:
-                    break
-                row.append(following)
+            with one_text():
+                while len(row) - lead < tokens:
+                    if model.max_length is not None and len(row) > model.max_length:
+                        break
+                    ids = torch.tensor([row])
+                    logits = run_batch(model, ids, torch.ones_like(ids), np.array([len(row) - 1]))
+                    following = int(logits[0, -1].argmax())
+                    if following == stop:
+                        break
+                    row.append(following)
             written.append(
                 model.tokenizer.decode(row[text.first :], skip_special_tokens=False)[
                     len(model.tokenizer.decode(row[text.first : lead])) :

@@ -110,7 +110,10 @@ class Pairs:
         """
         names = list(dict.fromkeys(self.group))
         if len(names) < 2:
-            raise SettingError(f"{self.name} has one group of items, which cannot be halved")
+            raise SettingError(
+                f"{self.name} has one group of items, which cannot be halved; add items of another "
+                "group, or choose and test neurons on the same items (--same-items)"
+            )
         drawn = np.random.default_rng(seed).permutation(len(names))[: len(names) // 2]
         chosen = {names[int(i)] for i in drawn}
         why = "items of the other half"

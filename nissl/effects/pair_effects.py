@@ -13,6 +13,7 @@ from nissl.effects._plan import Plan, Wanted, causal_plan, masked_plan, spans_fr
 from nissl.effects.effect import LogProbEffect, Prepared, column
 from nissl.effects.items import Pairs
 from nissl.effects.suites import Suite
+from nissl.errors import InputError
 from nissl.model import LoadedModel
 
 __all__ = ["pair_effect", "plan_texts", "suite_effect"]
@@ -38,7 +39,7 @@ def plan_texts(
     ModelError
         The model has neither head.
     InputError
-        A text that is too long or cannot be scored.
+        A text that is too long or cannot be scored, or nothing that is to be scored.
     """
     causal = needs_head(model, *HEADS) == "causal-lm"
     found = encode(model, texts, places, causal=causal)
@@ -46,6 +47,10 @@ def plan_texts(
         Wanted(i, spans_from(text, start, place), i)
         for i, (text, start, place) in enumerate(zip(found, starts, places, strict=True))
     ]
+    for want, text, start in zip(wanted, texts, starts, strict=True):
+        if not want.pieces:
+            # A sum over nothing would be log-probability 0: certain.
+            raise InputError(f'"{text[start:]}" has no subword', where=places[want.text])
     if causal:
         return causal_plan(model, found, wanted, len(texts), places, windows=windows)
     return masked_plan(model, found, wanted, len(texts), places, whole_words=whole_words)
@@ -58,7 +63,8 @@ def pair_effect(
 
     A text's log-probability is the sum of its subwords', from left to right, or for a masked
     model its pseudo-log-likelihood; after a prefix, that of the rest alone. A model that gives
-    both texts the same is right by half: it cannot tell them.
+    both texts the same is right by half: it cannot tell them. Where a causal model reads no start
+    token, the first subword of a text has no probability and is left out of its sum.
 
     Parameters
     ----------
@@ -105,7 +111,9 @@ def suite_effect(suite: Suite) -> LogProbEffect:
     """Return which predictions of a SyntaxGym suite hold, 1 or 0 for each prediction and item.
 
     The surprisal of a region, in bits, is the sum over subwords that begin in it, or at the blank
-    before it. Regions are joined by blanks.
+    before it. Regions are joined by blanks. Where a causal model reads no start token, the first
+    subword is left out of the sum of all regions; a formula that names a region of that subword
+    alone is an error.
     """
     n, m = len(suite), len(suite.predictions)
     texts, places, cuts = [], [], []
@@ -122,6 +130,14 @@ def suite_effect(suite: Suite) -> LogProbEffect:
             places.append(f"{suite.place[i]}, {name}")
             cuts.append(ends)
 
+    named = {
+        slot_of[i, condition, int(number)]
+        for formula in suite.predictions
+        for condition, number in formula.regions
+        if number != "*"
+        for i in range(n)
+    }
+
     def build(model: LoadedModel) -> Prepared:
         needs_head(model, "causal-lm")
         found = encode(model, texts, places, causal=True)
@@ -134,7 +150,7 @@ def suite_effect(suite: Suite) -> LogProbEffect:
                 slot = next((slot for stop, slot in cuts[t] if begin < stop), cuts[t][-1][1])
                 pieces.setdefault(slot, []).append(i)
             for slot, each in pieces.items():
-                if any(i > 0 for i in each):
+                if slot in named or any(i > 0 for i in each):
                     wanted.append(Wanted(t, tuple(each), slot))
         plan = causal_plan(model, found, wanted, len(slot_of), places)
         return Prepared(plan, np.ones(n * m))

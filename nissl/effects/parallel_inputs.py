@@ -165,7 +165,8 @@ def make_parallel(
     ------
     InputError
         Lists of different length, an empty text, one language, a version that is there twice, an
-        answer that is no candidate, or no group that has all languages; with its place.
+        answer that is no candidate, a candidate twice, a language or task called all, or no group
+        that has all languages; with its place.
     """
     n = len(inputs)
     places = [f"{name}:{i + 1}" for i in range(n)] if place is None else list(place)
@@ -188,11 +189,23 @@ def make_parallel(
     groups = _numbered(name, languages, order) if group is None else [str(g) for g in group]
     tasks = [name] * n if task is None else [str(t) for t in task]
     choices = [tuple(c) for c in candidates] if candidates is not None else [()] * n
+    several = dict.fromkeys(tasks)
+    if "all" in order or ("all" in several and len(several) > 1):
+        i = next(i for i in range(n) if "all" in (languages[i], tasks[i]))
+        raise InputError(
+            'a language or task is called "all", as results over all of them are; call it '
+            "something else",
+            where=places[i],
+        )
     for i in range(n):
         if not inputs[i].strip():
             raise InputError("the input is empty", where=places[i])
         if answer is not None and not answer[i].strip():
             raise InputError("the answer is empty", where=places[i])
+        if len(set(choices[i])) < len(choices[i]):
+            raise InputError(
+                f"a candidate is there twice: {', '.join(choices[i])}", where=places[i]
+            )
         if answer is not None and choices[i] and answer[i].strip() not in choices[i]:
             raise InputError(
                 f'the answer "{answer[i]}" is none of the candidates {", ".join(choices[i])}',

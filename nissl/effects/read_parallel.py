@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from nissl.corpus import read_corpus
 from nissl.corpus.lines import read_lines, source_name
 from nissl.effects.parallel_inputs import ParallelInputs, make_parallel
 from nissl.errors import InputError, did_you_mean
 
-__all__ = ["read_parallel"]
+__all__ = ["PLAIN", "read_aligned", "read_parallel"]
 
+PLAIN = ("", ".txt")
+"""Suffixes of plain text; other files are corpora."""
 COLUMNS = ("input", "language", "answer", "group", "candidates", "task")
 SEPARATOR = "|"
+NOTHING: tuple[Any, ...] = (None, "", [])
+"""What a cell or key holds that says nothing."""
 
 
 def read_parallel(source: str | Path, *, name: str | None = None) -> ParallelInputs:
@@ -51,10 +56,10 @@ def read_parallel(source: str | Path, *, name: str | None = None) -> ParallelInp
         for key in ("answer", "group", "candidates", "task"):
             given = row.get(key)
             known = found[key][0] if found[key] else given
-            if (given in (None, "")) != (known in (None, "")):
+            if (given in NOTHING) != (known in NOTHING):
                 raise InputError(
                     f'"{key}" is there in some rows and not in this one'
-                    if given in (None, "")
+                    if given in NOTHING
                     else f'"{key}" is there, and not in rows before',
                     where=where,
                 )
@@ -63,7 +68,7 @@ def read_parallel(source: str | Path, *, name: str | None = None) -> ParallelInp
         places.append(where)
     if not places:
         raise InputError("holds no input", where=str(source))
-    given = {key: None if found[key][0] in (None, "") else found[key] for key in COLUMNS}
+    given = {key: None if found[key][0] is None else found[key] for key in COLUMNS}
     return make_parallel(
         name or Path(source_name(source)).stem,
         found["input"],
@@ -76,8 +81,45 @@ def read_parallel(source: str | Path, *, name: str | None = None) -> ParallelInp
     )
 
 
+def read_aligned(files: Mapping[str, Path], *, name: str = "texts") -> ParallelInputs:
+    """Read texts that are aligned line by line, or sentence by sentence of a corpus.
+
+    Parameters
+    ----------
+    files
+        Language → plain text, one text a line (blank lines separate), or a corpus.
+
+    Raises
+    ------
+    InputError
+        A line that is blank in one language only: all that follow it would be paired wrongly; a
+        file without text; see :func:`~nissl.effects.parallel_inputs.make_parallel`.
+    """
+    plain = {path: read_lines(path) for path in files.values() if path.suffix in PLAIN}
+    for number in range(max((len(lines) for lines in plain.values()), default=0)):
+        there = {p: bool(x[number].strip()) for p, x in plain.items() if number < len(x)}
+        blank = next((path for path, text in there.items() if not text), None)
+        full = next((path for path, text in there.items() if text), None)
+        if blank is not None and full is not None:
+            raise InputError(
+                f"is blank, and that line of {full} is not; parallel texts are aligned by line",
+                where=f"{blank}:{number + 1}",
+            )
+    rows: list[tuple[str, str, str]] = []
+    for language, path in files.items():
+        if path in plain:
+            pairs = [(x, f"{path}:{i}") for i, x in enumerate(plain[path], 1) if x.strip()]
+        else:
+            pairs = [(sentence.text, sentence.where) for sentence in read_corpus(path)]
+        if not pairs:
+            raise InputError("holds no text", where=str(path))
+        rows += [(text, language, place) for text, place in pairs]
+    texts, languages, places = ([row[i] for row in rows] for i in range(3))
+    return make_parallel(name, texts, languages, place=places)
+
+
 def _value(key: str, given: Any, where: str) -> Any:
-    if given in (None, ""):
+    if given in NOTHING:
         return None
     if key == "candidates":
         each = given.split(SEPARATOR) if isinstance(given, str) else given
@@ -111,6 +153,9 @@ def _table(source: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
                             f"{did_you_mean(key, head)}",
                             where=where,
                         )
+                for key in COLUMNS:
+                    if head.count(key) > 1:
+                        raise InputError(f'has a column "{key}" twice', where=where)
                 continue
             if len(cells) != len(head):
                 raise InputError(f"{len(cells)} cells in {len(head)} columns", where=where)

@@ -92,6 +92,11 @@ def read_suite(source: str | Path) -> Suite:
         if not isinstance(text, str):
             raise InputError('a prediction needs a "formula"', where=str(source))
         formula = parse_formula(text, where=str(source))
+        if not formula.compares:
+            raise InputError(
+                f'formula "{text}" is a number, neither true nor false; compare it with another',
+                where=str(source),
+            )
         for condition, number in formula.regions:
             if condition not in conditions:
                 raise InputError(

@@ -44,9 +44,9 @@ def loss_effect(
     """Return the cross-entropy of each text, nats a subword, weighted by its subwords.
 
     The weighted mean over texts is the loss of the whole corpus; :func:`perplexity` is its
-    exponential. A text longer than the model takes is scored in windows that overlap by half. For
-    a masked model it is the pseudo-log-likelihood of Salazar et al. (2020), negative and divided
-    by the number of subwords.
+    exponential. A text longer than a causal model takes is scored in windows that overlap by half.
+    For a masked model it is the pseudo-log-likelihood of Salazar et al. (2020), negative and
+    divided by the number of subwords; a text that is too long for it is an error.
     """
     where = _places(texts, name, places)
     n = len(texts)
@@ -87,19 +87,27 @@ def word_effect(
 ) -> LogProbEffect:
     """Return log p(word | prefix), nats; of a word of several subwords the sum over them.
 
+    One blank stands between them, whether or not the prefix ends with blanks.
+
     Raises
     ------
     SettingError
         Lists of different length.
+    InputError
+        An empty word.
     """
     if len(prefixes) != len(words):
         raise SettingError(f"{len(prefixes)} prefixes for {len(words)} words; give one a word")
     where = _places(words, name, places)
     n = len(words)
+    for word, place in zip(words, where, strict=True):
+        if not word.strip():
+            raise InputError("the word is empty", where=place)
+    before = [prefix.rstrip(" ") for prefix in prefixes]
 
     def build(model: LoadedModel) -> Prepared:
-        texts = [f"{p} {w}" if p else w for p, w in zip(prefixes, words, strict=True)]
-        starts = [len(p) + 1 if p else 0 for p in prefixes]
+        texts = [f"{p} {w.strip()}" if p else w.strip() for p, w in zip(before, words, strict=True)]
+        starts = [len(p) + 1 if p else 0 for p in before]
         plan = plan_texts(model, texts, starts, where)
         return Prepared(plan, np.ones(n), (np.arange(n), np.arange(n), np.ones(n)))
 
@@ -107,7 +115,7 @@ def word_effect(
         name=name,
         unit="nats",
         groups=column([""] * n if groups is None else list(groups)),
-        clusters=column(list(prefixes)),
+        clusters=column(before),
         better=0,
         build=build,
         values=lambda slots, prepared: slots,

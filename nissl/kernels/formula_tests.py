@@ -79,11 +79,18 @@ def permutation_p(
     """Test each formula on held-out tokens against shifts of the neuron's mask by whole sentences.
 
     The mask is moved round the text so that another sentence comes first. Tokens next to each other
-    stay so, which permuted tokens would not. Under the null hypothesis (the neuron would be on just
-    as likely had the text started at another sentence) p = (1 + shifts with a score as high) /
-    (1 + shifts) is valid (Phipson & Smyth 2010), whatever the formula, as long as it was chosen
-    on other tokens. All shifts are scored at once, by one Fourier transform a mask; counts are
-    whole numbers, so that nothing is lost by rounding.
+    stay so, which permuted tokens would not. p = (1 + shifts with a score as high) / (1 + shifts)
+    (Phipson & Smyth 2010). It is valid if the neuron, as it is, and moved by each shift, meet the
+    formula equally likely as much, and the formula was chosen on other tokens. That is so where
+    sentences are as long as each other (images of a size), and nearly so where neuron or formula
+    change within sentences. It is not where both are the same throughout a sentence (a genre, a
+    topic) and lengths vary: then only the mask as it is meets whole sentences, which varies more
+    than parts of sentences do, and p is too small. Of pairs that have nothing to do with each
+    other, in 300 sentences of 1 to 80 words (mean 11), .10 then have p ≤ .05 and .04 have p ≤ .01
+    (tokens, or runs of four: .04 to .05, and .01).
+
+    All shifts are scored at once, by one Fourier transform a mask; counts are whole numbers, so
+    that nothing is lost by rounding.
 
     Correct for the number of neurons with
     :func:`nissl.kernels.multiple_tests.benjamini_hochberg`.

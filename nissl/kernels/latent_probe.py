@@ -116,7 +116,7 @@ def fit_latent_probe(
         (X, y) of other tokens, on which the fit is judged; by default every tenth of the shuffled
         tokens (at random, without regard to sentences).
     draws, batch
-        Subsets and tokens a step.
+        Subsets a step, and tokens at most.
     learning_rate
         Of Adam, for weights; for logits five times that. It is cut to a third, and the best
         parameters taken up again, each time that the bound stops rising.
@@ -178,13 +178,14 @@ def fit_latent_probe(
     bounds = [best_bound[0]]
     pace, waited, slower, step = learning_rate, 0, 0, 0
     adam = Adam((pace, pace, 5 * pace))
-    starts = np.arange(0, max(1, n - min(batch, n) + 1), min(batch, n))
+    # As few batches as will do, about equally large, so that every token is in one of them.
+    edges = np.linspace(0, n, -(-n // batch) + 1).astype(np.int64)
     queue: list[int] = []
     while step < max_steps and slower <= SLOWER:
         if not queue:
-            queue = rng.permutation(starts).tolist()
-        first = queue.pop()
-        some = slice(first, first + batch)
+            queue = rng.permutation(len(edges) - 1).tolist()
+        i = queue.pop()
+        some = slice(edges[i], edges[i + 1])
         part = q.draw(w.logits, rng)
         _climb(adam, w, train[0][:, some], train[1][some], part, rng, (draws, l2, scale), q)
         step += 1

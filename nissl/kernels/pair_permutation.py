@@ -41,7 +41,7 @@ class Permuted:
     p
         Share of permutations with a statistic at least as large, the observed one among them.
     smallest
-        The smallest p that this many members could give.
+        The smallest p that this many members, and draws, could give.
     exact
         Whether every permutation was taken.
     """
@@ -80,7 +80,6 @@ def random_mean_shares(
     total: int,
     sizes: tuple[int, ...],
     *,
-    counted: Bool[np.ndarray, "s s"] | None = None,
     draws: int = 1999,
     seed: int = 0,
 ) -> Float[np.ndarray, " draws"]:
@@ -92,8 +91,6 @@ def random_mean_shares(
         Number of neurons.
     sizes
         Size of each set.
-    counted
-        Which pairs count; all by default.
 
     Raises
     ------
@@ -105,8 +102,6 @@ def random_mean_shares(
         raise SettingError(f"sets of {sizes} neurons cannot be drawn from {total}")
     rng = np.random.default_rng(seed)
     a, b = np.triu_indices(len(size), k=1)
-    if counted is not None:
-        a, b = a[counted[a, b]], b[counted[a, b]]
     least = np.minimum(size[a], size[b])
     out = np.empty(draws)
     for i in range(draws):
@@ -155,7 +150,7 @@ def group_permutation(
     stat = np.full(len(orders), -np.inf)
     stat[fine] = inside[fine] / n[fine] - (total - inside[fine]) / (len(value) - n[fine])
     seen = float(value[same].mean() - value[~same].mean())
-    return Permuted(seen, _share(stat, seen), _finest(code), exact)
+    return Permuted(seen, _share(stat, seen), max(_finest(code), 1 / len(orders)), exact)
 
 
 def rank_permutation(
@@ -185,22 +180,24 @@ def rank_permutation(
     seen = float(one @ two) / scale
     ties = _finest(np.unique(x, return_inverse=True)[1], names_matter=True)
     ties = max(ties, _finest(np.unique(y, return_inverse=True)[1], names_matter=True))
-    return Permuted(seen, _share(stat, sign * seen), ties, exact)
+    return Permuted(seen, _share(stat, sign * seen), max(ties, 1 / len(orders)), exact)
 
 
 def bootstrap_pairs(
     matrix: Float[np.ndarray, "s s"],
     groups: Shaped[np.ndarray, " s"] | None = None,
     *,
+    counts: Float[np.ndarray, "s s"] | None = None,
     n_boot: int = 1000,
     seed: int = 0,
     level: float = 0.95,
 ) -> tuple[float, float]:
     """Return a percentile interval of the mean over pairs, members resampled.
 
-    With ``groups``, of the mean within groups minus the mean between. Pairs of a member with itself
-    do not count. Few members give intervals that are too narrow; with fewer than four, or where
-    most resamples have no such pair, there is none (nan).
+    With ``groups``, of the mean within groups minus the mean between. ``counts`` says how many
+    values each entry is the mean of: then it is an interval of the mean over all of them. Pairs of
+    a member with itself do not count. Few members give intervals that are too narrow; with fewer
+    than four, or where most resamples have no such pair, there is none (nan).
     """
     s = len(matrix)
     if s < 4:
@@ -211,6 +208,8 @@ def bootstrap_pairs(
     a, b, value = a[known], b[known], value[known]
     times = np.random.default_rng(seed).multinomial(s, np.full(s, 1 / s), size=n_boot)
     weight = (times[:, a] * times[:, b]).astype(np.float64)
+    if counts is not None:
+        weight *= counts[a, b]
     with np.errstate(invalid="ignore", divide="ignore"):
         if groups is None:
             stat = weight @ value / weight.sum(axis=1)

@@ -70,7 +70,8 @@ def search_formulas(
         Factor in (0, 1] on the score for each leaf beyond the first, when the length is chosen
         (Mu & Andreas 2020 use none; La Rosa et al. 2023 use 0.99 in their code).
     min_support
-        Tokens that a formula must cover to be kept; its concepts may cover fewer.
+        Tokens that a formula must cover to be kept; its concepts may cover fewer, but a beam starts
+        from those that cover as many, and finds nothing where no concept does.
     score
         One of :data:`nissl.kernels.formula_scores.SCORES`.
     time_limit

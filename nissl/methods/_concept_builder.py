@@ -80,6 +80,11 @@ class Concepts:
             schema_overrides={"concept": pl.String, "family": pl.String, "same_as": pl.String},
         )
 
+    def not_made(self) -> dict[str, int]:
+        """Return :attr:`left_out`, and the tokens that label columns have no value for."""
+        lacking = {f"{name}: tokens without a value": n for name, n in self.missing.items()}
+        return {**self.left_out, **lacking}
+
     @cached_property
     def fingerprint(self) -> str:
         """Hash of names and sets."""

@@ -118,8 +118,8 @@ def _rows(
             {name: about[name] for name in ("neuron", "site", "layer", "index")}
             | {
                 "side": side,
-                "above": _bound(bounds.low[i]),
-                "at_most": _bound(bounds.high[i]),
+                "above": float(bounds.low[i]),
+                "at_most": float(bounds.high[i]),
                 "tied": int(bounds.tied[i]),
             }
             | formula_fields(found.formulas[i], names)
@@ -131,11 +131,6 @@ def _rows(
             }
         )
     return rows
-
-
-def _bound(value: float) -> float:
-    """Return a bound as a float; the neighbour of zero, which excludes it, is printed as zero."""
-    return 0.0 if abs(value) < np.finfo(np.float32).tiny else float(value)
 
 
 def _tests(

@@ -43,7 +43,8 @@ class Pieces:
         except OSError as error:
             raise StoreError(f"cannot be used ({error.strerror})", where=str(folder)) from None
         head = self._path / HEAD
-        text = json.dumps(dict(identity), indent=1, sort_keys=True)
+        # Settings may be NumPy's numbers, which JSON does not know.
+        text = json.dumps(dict(identity), indent=1, sort_keys=True, default=lambda x: x.item())
         if not head.exists():
             _replace(head, text.encode("utf-8"))
             return

@@ -31,6 +31,7 @@ AUTO_WORK = 10_000_000_000
 """An exhaustive search of so many steps (some ten seconds) is made without being asked for. Steps
 are counted rather than timed, so that the choice is the same on every machine."""
 UNREACHED = "neurons that the stopped search did not reach"
+UNSEARCHED = "neurons whose shifted masks the stopped search did not reach"
 
 
 def prepare(
@@ -51,7 +52,7 @@ def prepare(
     on_train = pack(concepts.masks(train))
     exhaustive = settings.exhaustive == "always"
     if settings.length <= 3 and settings.exhaustive != "never":
-        masks = units * {"both": 2}.get(settings.sides, 1)
+        masks = units * settings.masks_of_a_unit()
         cost = exhaustive_cost(len(concepts), len(train), masks, settings.length, concepts=on_train)
         exhaustive = exhaustive or cost.word_operations + cost.formulas <= AUTO_WORK
         if exhaustive:
@@ -107,9 +108,7 @@ class Run:
             except KeyboardInterrupt:
                 pass
         if reached < self.table.height:
-            self._leave(
-                {"neurons that the stopped search did not reach": self.table.height - reached}
-            )
+            self._leave({UNREACHED: self.table.height - reached})
 
     def _one(self, number: int, start: int) -> bool:
         """Explain a block, or read it where an earlier run has; return whether to stop."""
@@ -136,17 +135,34 @@ class Run:
             self.left_out[why] = self.left_out.get(why, 0) + count
 
     def noise(self, units: int) -> pl.DataFrame:
-        """Search masks of some neurons, drawn by the seed, moved round by whole sentences."""
+        """Search masks of some neurons, drawn by the seed, moved round by whole sentences.
+
+        Time limit and Ctrl-C end this search too: neurons that it did not come to are counted.
+        """
+        try:
+            found, missed = self._noise(units)
+        except KeyboardInterrupt:
+            found, missed = no_noise(), min(units, self.table.height)
+        if missed:
+            self.complete = False
+            self._leave({UNSEARCHED: missed})
+        return found
+
+    def _noise(self, units: int) -> tuple[pl.DataFrame, int]:
+        """Return what the search in noise found, and how many neurons it did not come to."""
         material = self.material
         seed = material.settings.seed
         some = np.sort(np.random.default_rng(seed).permutation(self.table.height)[:units])
         if not len(some):
-            return no_noise()
+            return no_noise(), 0
         names = self.table["neuron"].gather(some).to_list()
         X = self.acts.matrix(neurons=names, rows=material.train)
         bounds = thresholds_of(X, material.settings)
         if not len(bounds):
-            return no_noise()
+            return no_noise(), 0
+        left = None if self.stop is None else self.stop - time.monotonic()
+        if left is not None and left <= 0:
+            return no_noise(), len(np.unique(bounds.unit))
         search, how = search_of(material)
         sentence = self.acts.tokens["sentence"].to_numpy()[material.train]
         found = shuffled_search(
@@ -155,15 +171,20 @@ class Run:
             sentence,
             seed=seed,
             search=search,
+            time_limit=left,
+            interruptible=True,
             **how,
         )
-        return pl.DataFrame(
+        table = pl.DataFrame(
             {
                 "neuron": [names[u] for u in bounds.unit.tolist()],
                 "side": list(bounds.side),
                 "score": np.nan_to_num(found.scores),
             }
         )
+        # What a stopped search reached in noise is less than the search reaches.
+        reached = ~np.isin(bounds.unit, bounds.unit[found.partial])
+        return table.filter(reached), len(np.unique(bounds.unit[~reached]))
 
 
 def no_noise() -> pl.DataFrame:
@@ -180,8 +201,14 @@ def chosen(
     for what, asked, column in (("site", sites, "site"), ("neuron", neurons, "neuron")):
         if asked is None:
             continue
+        if isinstance(asked, str):
+            raise SettingError(
+                f'{what}s are a list of names, not the one name "{asked}"; put it in []'
+            )
         known = table[column].unique(maintain_order=True).to_list()
-        if strange := next((name for name in asked if name not in set(known)), None):
+        there = set(known)
+        strange = next((name for name in asked if name not in there), None)
+        if strange is not None:
             raise SettingError(
                 f'no {what} "{strange}" in this store; {what}s run from {known[0]} to '
                 f"{known[-1]}.{did_you_mean(strange, known[:5000])}"

@@ -45,6 +45,12 @@ class ExplainSettings:
         if self.n_boot < 2:
             raise SettingError(f"n_boot must be 2 or more, not {self.n_boot}")
 
+    def masks_of_a_unit(self) -> int:
+        """Return how many masks a unit has, at most."""
+        if self.mask in ("ranges", "clusters"):
+            return self.ranges
+        return 2 if self.sides == "both" else 1
+
     def as_dict(self) -> dict[str, Any]:
         """Return the settings as JSON has them."""
         return asdict(self)

@@ -16,6 +16,9 @@ from nissl.methods._languages_tables import layer_row, pair_rows
 
 __all__ = ["Finished", "assemble", "excluded_table"]
 
+SETS_A_TEST = 40
+"""Random sets for each (category, site): the smallest p after Holm is one in so many."""
+
 Finished = tuple[Cell, str, dict[str, Any] | None]
 """A cell, a ranking, and its piece or None."""
 
@@ -65,6 +68,9 @@ def assemble(
     cells = pl.DataFrame([_cell_row(*each) for each in done], schema=_CELLS)
     pairs, sites, answers = [], [], []
     nulls: dict[Any, np.ndarray] = {}
+    # Holm multiplies the smallest p by the number of tests: with too few random sets nothing
+    # could ever be told from chance where there are many layers.
+    draws = max(draws, SETS_A_TEST * len({(cell.label, cell.site) for cell, _, _ in found}) - 1)
     rankings = list(dict.fromkeys(name for _, name, _ in found))
     for ranking in rankings:
         mine = [each for each in done if each[1] == ranking]
@@ -84,14 +90,21 @@ def assemble(
             if not rows:
                 continue
             table = pl.concat(here)
-            table = table.with_columns(pl.Series("p_holm_all", holm(table["p"].to_numpy())))
+            tested = ~table["same_language"].to_numpy()
+            every = np.full(table.height, np.nan)
+            every[tested] = holm(table["p"].to_numpy()[tested])
+            over_all = pl.Series("p_holm_all", every).fill_nan(None)
+            table = table.with_columns(over_all)
             by_site = pl.DataFrame(rows, schema=_SITES)
             by_site = by_site.with_columns(pl.Series("p_holm", holm(by_site["p"].to_numpy())))
             pairs.append(table)
             sites.append(by_site)
             words = cells.filter(pl.col("ranking") == ranking)
             said = ask(
-                table, by_site, words, tuple(genus), genus, pretraining, n_boot=n_boot, seed=seed
+                *(table, by_site, words, tuple(genus), genus, pretraining),
+                same=same,
+                n_boot=n_boot,
+                seed=seed,
             )
             answers += [{"ranking": ranking, "k": k, **each} for each in said]
     last = {"p_holm_all": pl.Float64}
@@ -108,15 +121,21 @@ def assemble(
 
 def excluded_table(words: Mapping[tuple[str, str, int], Words]) -> pl.DataFrame:
     """Return what was dropped: a value, or a category of a language as a whole (value "all")."""
-    rows: dict[tuple[str, str, str], str] = {}
+    rows: dict[tuple[str, str, str], list[str]] = {}
     for (language, label, _), found in words.items():
         category = label.removeprefix(PREFIX)
         for value, why in found.dropped.items():
-            rows.setdefault((language, category, value), why)
+            rows.setdefault((language, category, value), []).append(why)
         if found.reason:
-            rows.setdefault((language, category, "all"), found.reason.split(" (")[0])
+            why = found.reason.split(" (")[0]
+            rows.setdefault((language, category, "all"), []).append(why)
+    seeds = len({seed for _, _, seed in words})
+
+    def said(whys: list[str]) -> str:
+        return whys[0] if len(whys) == seeds else f"{whys[0]} (in {len(whys)} of {seeds} seeds)"
+
     return pl.DataFrame(
-        [(*names, why) for names, why in rows.items()],
+        [(*names, said(whys)) for names, whys in rows.items()],
         schema=dict.fromkeys(("language", "category", "value", "why"), pl.String),
         orient="row",
     )

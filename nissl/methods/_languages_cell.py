@@ -26,6 +26,7 @@ from nissl.store.files import read_json, write_json
 
 __all__ = ["Cell", "Words", "choose_words", "read_piece", "run_cell"]
 
+UNSAFE = r"[^A-Za-z0-9._+-]"
 LEAST_A_CLASS = 20
 """A sample keeps so many words of each value, or all there are."""
 
@@ -81,9 +82,9 @@ class Cell:
 
     def piece(self, ranking: str) -> Path:
         """Return the file of one ranking."""
-        names = (self.language, self.label, self.site, str(self.seed), ranking)
-        safe = [re.sub(r"[^A-Za-z0-9._+-]", "-", name) for name in names]
-        return Path(self.folder).joinpath(safe[0], ".".join(safe[1:]) + ".json")
+        safe = [_file_name(name) for name in (self.language, self.label, self.site)]
+        end = re.sub(UNSAFE, "-", ranking)
+        return Path(self.folder, safe[0], ".".join((*safe[1:], str(self.seed), end)) + ".json")
 
     def key(self, ranking: str) -> str:
         """Return a hash of all that the piece rests on."""
@@ -97,6 +98,14 @@ class Cell:
             "k": self.k,
         }
         return hashlib.sha256(json.dumps(rests_on, sort_keys=True).encode()).hexdigest()
+
+
+def _file_name(name: str) -> str:
+    """Return a name that any disk takes; two names that differ stay two."""
+    safe = re.sub(UNSAFE, "-", name)
+    if safe == name and name.strip("."):
+        return name
+    return f"{safe.strip('.')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def choose_words(

@@ -36,20 +36,38 @@ def check(
     rankings: Sequence[str],
     seeds: int,
     sites: Sequence[str] | None,
+    same: Mapping[str, str],
+    pretraining: Mapping[str, float] | None,
 ) -> dict[str, int]:
-    """Check what can be known before any work; return site → width."""
-    if len(acts) < 2:
-        raise SettingError(f"overlaps need two or more languages, not {len(acts)}")
+    """Check what can be known before any work; return site → width.
+
+    ``same`` is the language of each store.
+    """
+    if len(set(same.values())) < 2:
+        one = f": {', '.join(acts)} are of one" if len(acts) > 1 else f", not {len(acts)}"
+        raise SettingError(f"overlaps need two or more languages{one}")
     if seeds < 1 or not rankings or len(set(rankings)) < len(rankings):
         raise SettingError("give one seed or more, and rankings that differ")
     for name in rankings:
         parse_method(name)
+    amounts: dict[str, float] = {}
+    for name, value in (pretraining or {}).items():
+        whose = same.get(name, name)
+        if amounts.setdefault(whose, value) != value:
+            raise SettingError(
+                f'amount of data for "{name}": {value:g}, and {amounts[whose]:g} for another '
+                f"treebank of {whose}; give one amount a language"
+            )
+    for name in k_of or {}:
+        if name not in acts:
+            raise SettingError(f'k of "{name}": no such language.{did_you_mean(name, list(acts))}')
     first, *others = acts.items()
     widths = {site.name: site.width for site in first[1].sites}
     for name, store in others:
-        if {site.name: site.width for site in store.sites} != widths or store.manifest.get(
-            "model"
-        ) != first[1].manifest.get("model"):
+        if {site.name: site.width for site in store.sites} != widths or any(
+            store.manifest.get(key) != first[1].manifest.get(key)
+            for key in ("model", "model_fingerprint")
+        ):
             raise SettingError(
                 f"the stores of {first[0]} and {name} are of other models or sites; extract all "
                 "languages with one model and the same sites"
@@ -59,22 +77,21 @@ def check(
             raise SettingError(
                 f'no site "{site}"; there are {", ".join(widths)}.{did_you_mean(site, widths)}'
             )
-    for name in k_of or {}:
-        if name not in acts:
-            raise SettingError(f'k of "{name}": no such language.{did_you_mean(name, list(acts))}')
     widths = {site: width for site, width in widths.items() if sites is None or site in sites}
     sizes = [*ks, *(k_of or {}).values()]
-    if not ks or min(sizes) < 1 or max(sizes) > min(widths.values()):
+    wrong = [k for k in sizes if not 1 <= k <= min(widths.values())]
+    if not ks or wrong:
         raise SettingError(
             f"k must be 1 to {min(widths.values())}, the neurons of the narrowest site, not "
-            f"{max(sizes, default=0)}"
+            f"{wrong[0] if wrong else 'none'}"
         )
     return widths
 
 
 def make_cells(
     acts: Mapping[str, Activations],
-    labels: Mapping[str, str],
+    labels: Sequence[str],
+    same: Mapping[str, str],
     widths: Mapping[str, int],
     rankings: Sequence[str],
     seeds: int,
@@ -88,7 +105,7 @@ def make_cells(
     words: dict[tuple[str, str, int], Words] = {}
     cells: list[Cell] = []
     for language, store in acts.items():
-        for label in labels.values():
+        for label in labels:
             for at in range(seed, seed + seeds):
                 words[language, label, at] = found = choose_words(
                     store.tokens, label, min_count=min_count, max_tokens=max_tokens, seed=at
@@ -109,11 +126,11 @@ def make_cells(
                         )
                         for site in widths
                     ]
-    compared = {
-        label: sum(not words[language, label, seed].reason for language in acts)
-        for label in labels.values()
-    }
-    if max(compared.values(), default=0) < 2:
+    compared: dict[str, set[str]] = {label: set() for label in labels}
+    for (language, label, _), found in words.items():
+        if not found.reason:
+            compared[label].add(same[language])
+    if max((len(each) for each in compared.values()), default=0) < 2:
         why = "; ".join(f"{w}, {x}: {each.reason}" for (w, x, _), each in words.items())
         raise LabelError(f"no category is left in two languages ({why})")
     return words, cells

@@ -48,7 +48,8 @@ def draw_clusters(
         for x, y in zip(drawn["icoord"], drawn["dcoord"], strict=True):
             # scipy puts leaf i at 10 i + 5; the heat map puts it at i.
             above.plot((np.asarray(x) - 5) / 10, y, color="#30363d", linewidth=1)
-        bottom = min(v for y in drawn["dcoord"] for v in y if v > 0)
+        # Languages that all have the same neurons are at no distance.
+        bottom = min((v for y in drawn["dcoord"] for v in y if v > 0), default=0.0)
         top = max(v for y in drawn["dcoord"] for v in y)
         above.set_xlim(-0.5, len(names) - 0.5)
         above.set_ylim(bottom - 0.2 * max(top - bottom, 1e-3), top * 1.001)

@@ -23,10 +23,17 @@ def ask(
     genus: Mapping[str, str],
     pretraining: Mapping[str, float] | None,
     *,
+    same: Mapping[str, str] | None = None,
     n_boot: int,
     seed: int,
 ) -> list[dict[str, Any]]:
-    """Answer the questions for one ranking and k; first what two treebanks of a language share."""
+    """Answer the questions for one ranking and k; first what two treebanks of a language share.
+
+    What is permuted and resampled are languages (``same``), not their treebanks.
+    """
+    whose = {x: (same or {}).get(x, x) for x in languages}
+    kin = {whose[x]: genus[x] for x in reversed(languages)}
+    data = {whose.get(x, x): amount for x, amount in (pretraining or {}).items()}
     own = pairs.filter(pl.col("same_language"))
     pairs = pairs.filter(~pl.col("same_language"))
     first = []
@@ -42,9 +49,9 @@ def ask(
         ]
     return [
         *first,
-        _above(by_site, pairs, languages, n_boot, seed),
-        _genus(pairs, languages, genus, n_boot, seed),
-        _data(pairs, languages, pretraining, seed),
+        _above(by_site, pairs, whose, n_boot, seed),
+        _genus(pairs, whose, kin, n_boot, seed),
+        _data(pairs, whose, data, seed),
         _values(pairs, cells, seed),
     ]
 
@@ -56,10 +63,11 @@ def _row(question: str, sentence: str, **more: float) -> dict[str, Any]:
 
 
 def _above(
-    by_site: pl.DataFrame, pairs: pl.DataFrame, languages: tuple[str, ...], n_boot: int, seed: int
+    by_site: pl.DataFrame, pairs: pl.DataFrame, whose: Mapping[str, str], n_boot: int, seed: int
 ) -> dict[str, Any]:
-    excess = _matrix(pairs, languages, pl.col("share") - pl.col("chance"))
-    low, high = bootstrap_pairs(excess, n_boot=n_boot, seed=seed)
+    excess, counts = _matrix(pairs, whose, pl.col("share") - pl.col("chance"))
+    # Pairs of many categories count more, as in the mean that the interval is of.
+    low, high = bootstrap_pairs(excess, counts=counts, n_boot=n_boot, seed=seed)
     share, chance = (float(pairs[c].to_numpy().mean()) for c in ("share", "chance"))
     p, n = float(by_site["p_holm"].to_numpy().min()), by_site.height
     above = int((by_site["p_holm"] <= ALPHA).sum())
@@ -81,15 +89,15 @@ def _above(
 
 def _genus(
     pairs: pl.DataFrame,
-    languages: tuple[str, ...],
+    whose: Mapping[str, str],
     genus: Mapping[str, str],
     n_boot: int,
     seed: int,
 ) -> dict[str, Any]:
     # Languages differ in the categories that they mark: compare within category and site.
     own = pl.col("share") - pl.col("share").mean().over("category", "site")
-    matrix = _matrix(pairs, languages, own)
-    groups = np.array([genus[name] for name in languages])
+    matrix, _ = _matrix(pairs, whose, own)
+    groups = np.array([genus[name] for name in dict.fromkeys(whose.values())])
     test = group_permutation(matrix, groups, seed=seed)
     if not np.isfinite(test.value):
         said = "no two languages are of one genus" if len(set(groups)) > 1 else "all are of one"
@@ -116,15 +124,16 @@ def _genus(
 
 def _data(
     pairs: pl.DataFrame,
-    languages: tuple[str, ...],
-    pretraining: Mapping[str, float] | None,
+    whose: Mapping[str, str],
+    pretraining: Mapping[str, float],
     seed: int,
 ) -> dict[str, Any]:
     name = "larger with pre-training data"
     if not pretraining:
         return _row(name, "Pre-training data: not asked, no amounts were given.")
     own = pl.col("share") - pl.col("share").mean().over("category", "site")
-    matrix = _matrix(pairs, languages, own)
+    matrix, _ = _matrix(pairs, whose, own)
+    languages = tuple(dict.fromkeys(whose.values()))
     have = [i for i, x in enumerate(languages) if x in pretraining]
     mean = np.array([_mean(matrix[i]) for i in have])
     amount = np.array([float(pretraining[languages[i]]) for i in have])
@@ -167,14 +176,20 @@ def _correlation(
     )
 
 
-def _matrix(pairs: pl.DataFrame, languages: tuple[str, ...], value: pl.Expr) -> np.ndarray:
-    """Return the mean of something over categories and sites for each pair, diagonal nan."""
-    out = np.full((len(languages), len(languages)), np.nan)
-    at = {name: i for i, name in enumerate(languages)}
-    table = pairs.with_columns(value.alias("_")).group_by("a", "b").agg(pl.col("_").mean())
-    for a, b, mean in table.iter_rows():
-        out[at[a], at[b]] = out[at[b], at[a]] = mean
-    return out
+def _matrix(
+    pairs: pl.DataFrame, whose: Mapping[str, str], value: pl.Expr
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean of something for each pair of languages, diagonal nan, and of how many."""
+    names = list(dict.fromkeys(whose.values()))
+    at = {name: i for i, name in enumerate(names)}
+    total = np.zeros((len(names), len(names)))
+    count = np.zeros_like(total)
+    for a, b, each in pairs.select("a", "b", value.alias("_")).iter_rows():
+        i, j = at[whose[a]], at[whose[b]]
+        for where in ((i, j), (j, i)):
+            total[where] += each
+            count[where] += 1
+    return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0), count
 
 
 def _mean(row: np.ndarray) -> float:

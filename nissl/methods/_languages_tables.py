@@ -10,6 +10,7 @@ import numpy as np
 
 from nissl.kernels.multiple_tests import holm
 from nissl.kernels.overlap_tests import expected_overlap, hypergeometric_overlap
+from nissl.kernels.pair_null import permuted_mean_shares
 from nissl.kernels.pair_permutation import (
     bootstrap_pairs,
     group_permutation,
@@ -18,7 +19,7 @@ from nissl.kernels.pair_permutation import (
     random_mean_shares,
 )
 
-__all__ = ["Orders", "consensus", "layer_row", "pair_rows", "share_matrix"]
+__all__ = ["Orders", "by_language", "consensus", "layer_row", "pair_rows", "share_matrix"]
 
 Orders = Mapping[str, Mapping[int, np.ndarray]]
 """Language → seed → neurons, best first."""
@@ -90,9 +91,26 @@ def pair_rows(
                     "high": float(max(spread)) if several else None,
                 }
             )
-    for row, p in zip(rows, holm(np.array([r["p"] for r in rows])), strict=True):
+    # Pairs of one language are in no test, so they are none of those that Holm counts.
+    tested = [row for row in rows if not row["same_language"]]
+    for row, p in zip(tested, holm(np.array([r["p"] for r in tested])), strict=True):
         row["p_holm"] = float(p)
     return rows
+
+
+def by_language(matrix: np.ndarray, language: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return means over the pairs of sets of two languages, and how many each is of, (L, L) both.
+
+    Languages come in the order of their first sets; the diagonal, and pairs that lack, are nan.
+    """
+    names = list(dict.fromkeys(language.tolist()))
+    mine = np.array([[each == name for each in language] for name in names], dtype=np.float64)
+    known = ~np.isnan(matrix)
+    np.fill_diagonal(known, val=False)
+    count = mine @ known @ mine.T
+    np.fill_diagonal(count, 0)
+    total = mine @ np.where(known, matrix, 0.0) @ mine.T
+    return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0), count
 
 
 def layer_row(
@@ -111,25 +129,23 @@ def layer_row(
     """Return one row for all languages at one site, pairs of one language left out.
 
     ``p`` is that of the mean share among random sets; ``agreement`` what a language shares with
-    itself under another seed, which is the most that could be asked of two languages.
+    itself under another seed, which is the most that could be asked of two languages. What is
+    permuted and resampled are languages: two treebanks of one are one, by the mean of their pairs.
     """
     names = list(orders)
     matrix = share_matrix(orders, size)
     language = np.array([same[x] for x in names])
-    counted = language[:, None] != language
-    matrix[~counted] = np.nan
+    matrix[language[:, None] == language] = np.nan
     pairs = [row for row in pairs if not row["same_language"]]
-    groups = np.array([genus[x] for x in names])
+    kin = {same[x]: genus[x] for x in reversed(names)}
+    whole, counts = by_language(matrix, language)
+    groups = np.array([kin[x] for x in dict.fromkeys(language.tolist())])
     total = len(next(iter(orders[names[0]].values())))
-    sizes = tuple(size[x] for x in names)
-    kind = (total, sizes, counted.tobytes())
-    if kind not in nulls:
-        # Only the sizes matter, so one null serves all sites and categories of the same languages.
-        nulls[kind] = random_mean_shares(total, sizes, counted=counted, draws=draws, seed=seed)
+    null = _null(orders, size, language, total, draws, seed, nulls)
     mean = mean_share(matrix)
-    low, high = bootstrap_pairs(matrix, n_boot=n_boot, seed=seed)
-    test = group_permutation(matrix, groups, seed=seed)
-    glow, ghigh = bootstrap_pairs(matrix, groups, n_boot=n_boot, seed=seed)
+    low, high = bootstrap_pairs(whole, counts=counts, n_boot=n_boot, seed=seed)
+    test = group_permutation(whole, groups, seed=seed)
+    glow, ghigh = bootstrap_pairs(whole, groups, n_boot=n_boot, seed=seed)
     own = [
         float((x & y).sum() / size[name])
         for name in names
@@ -137,13 +153,13 @@ def layer_row(
     ]
     return {
         **head,
-        "languages": len(names),
+        "languages": len(whole),
         "neurons": total,
         "share": mean,
         "chance": float(np.mean([r["chance"] for r in pairs])),
         "low": low,
         "high": high,
-        "p": float((1 + (nulls[kind] >= mean - 1e-12).sum()) / (1 + len(nulls[kind]))),
+        "p": float((1 + (null >= mean - 1e-12).sum()) / (1 + len(null))),
         "pairs": len(pairs),
         "above": sum(r["p_holm"] <= 0.05 for r in pairs),
         "genus_difference": test.value,
@@ -153,6 +169,37 @@ def layer_row(
         "genus_smallest_p": test.smallest,
         "agreement": float(np.mean(own)) if own else None,
     }
+
+
+def _null(
+    orders: Orders,
+    size: Mapping[str, int],
+    language: np.ndarray,
+    total: int,
+    draws: int,
+    seed: int,
+    nulls: dict[Any, np.ndarray],
+) -> np.ndarray:
+    """Return mean shares of random sets, those of one language drawn together, (draws,).
+
+    Nulls are kept: only the sizes matter, and of sets of one language how far they overlap.
+    """
+    sizes = tuple(size[x] for x in orders)
+    if len(set(language)) == len(language):
+        kind: Any = (total, sizes)
+        if kind not in nulls:
+            nulls[kind] = random_mean_shares(total, sizes, draws=draws, seed=seed)
+        return nulls[kind]
+    sets = np.stack([members(consensus(o), size[x]) for x, o in orders.items()])
+    owner = np.unique(language, return_inverse=True)[1]
+    patterns = []
+    for each in range(int(owner.max()) + 1):
+        kinds, times = np.unique(sets[owner == each], axis=1, return_counts=True)
+        patterns.append((kinds.tobytes(), times.tobytes()))
+    kind = (total, sizes, tuple(owner.tolist()), tuple(patterns))
+    if kind not in nulls:
+        nulls[kind] = permuted_mean_shares(sets, owner, draws=draws, seed=seed)
+    return nulls[kind]
 
 
 @lru_cache(maxsize=100_000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,10 @@ __all__ = ["Change", "paired_change"]
 
 @dataclass(frozen=True)
 class Change:
-    """A mean change, its 95 % interval, and how it differs between draws (0 for one draw)."""
+    """A mean change, its 95 % interval, and how it differs between draws (0 for one draw).
+
+    The interval's ends are NaN where all items are of one cluster: nothing tells how others differ.
+    """
 
     change: float
     low: float
@@ -65,6 +69,11 @@ def paired_change(
     size = np.bincount(code, weights=weights, minlength=m)
     one, two = sums(own), sums(other)
     means = one.sum(axis=1) / size.sum()
+    value = float(means.mean() - (two.sum() / len(two)) / size.sum())
+    sd = float(means.std(ddof=1)) if len(means) > 1 else 0.0
+    if m < 2:
+        # Resampled, one cluster is always itself: an interval of no width would claim certainty.
+        return Change(value, math.nan, math.nan, sd)
     rng = np.random.default_rng(seed)
     draw, against = rng.integers(0, len(one), n_boot), rng.integers(0, len(two), n_boot)
     values = np.empty(n_boot)
@@ -75,6 +84,4 @@ def paired_change(
         top = np.einsum("bm,bm->b", times, one[draw[here]] - two[against[here]])
         values[here] = top / np.maximum(times @ size, 1e-300)
     low, high = np.percentile(values, [2.5, 97.5])
-    value = means.mean() - (two.sum() / len(two)) / size.sum()
-    sd = float(means.std(ddof=1)) if len(means) > 1 else 0.0
-    return Change(float(value), float(low), float(high), sd)
+    return Change(value, float(low), float(high), sd)

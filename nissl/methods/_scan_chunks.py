@@ -45,7 +45,7 @@ class ScanFolder:
             odd = [key for key in identity if there.get(key) != json.loads(text)[key]]
             if odd:
                 raise StoreError(
-                    f"holds a scan with another {odd[0]}; choose another folder, or remove it",
+                    f"holds a scan of other {odd[0]}; choose another folder, or remove it",
                     where=str(self._path),
                 )
             return

@@ -55,7 +55,8 @@ class Rule:
         what = "the non-linearity's output" if self.read == "activation" else "the unit's value"
         above = f"above {self.threshold:g}"
         if self.null_quantile is not None:
-            above = f"above the {self.null_quantile:.0%} quantile of its values on unrelated text"
+            percent = f"{100 * self.null_quantile:.10g}%"
+            above = f"above the {percent} quantile of its values on unrelated text"
         return f"A neuron counts as activated if {what} is {above} {where}."
 
 
@@ -128,7 +129,7 @@ def find_patterns(
         limits = _null(model, null, reads, rule.null_quantile, null_tokens, seed)
     encoded = encode_texts(model, parallel.input, parallel.place)
     bits = np.zeros((len(encoded), (int(bounds[-1]) + 7) // 8), dtype=np.uint8)
-    for batch in text_values(model, encoded, reads):
+    for batch in text_values(model, encoded, reads, parallel.place):
         rows = [pooled(batch.sites[site.name], batch, rule.position) for site in reads]
         flat = np.concatenate([row.cpu().numpy() for row in rows], axis=1)
         bits[batch.text] = np.packbits(flat > limits, axis=1)
@@ -163,7 +164,7 @@ def _null(
     chosen[np.random.default_rng(seed).permutation(len(chosen))[:most]] = True
     starts = np.concatenate([[0], np.cumsum(counts)])
     parts: list[list[np.ndarray]] = [[] for _ in reads]
-    for batch in text_values(model, encoded, reads):
+    for batch in text_values(model, encoded, reads, places):
         # Subwords of a batch in its own order; the draw is by text, so that batches do not matter.
         drawn = np.concatenate([chosen[starts[i] : starts[i + 1]] for i in batch.text])
         for s, site in enumerate(reads):

@@ -23,8 +23,14 @@ __all__ = ["class_table", "language_table", "mean_intervals", "score_table", "ta
 def mean_intervals(
     values: np.ndarray, *, n_boot: int, seed: int, level: float = 0.95
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return column means (k,) of values (inputs, k), and percentile intervals over inputs."""
+    """Return column means (k,) of values (inputs, k), and percentile intervals over inputs.
+
+    One input has no interval (nan).
+    """
     n = len(values)
+    if n < 2:
+        none = np.full(values.shape[1], np.nan)
+        return values.mean(axis=0), none, none
     rng = np.random.default_rng(seed)
     parts = []
     step = max(1, 4_000_000 // n)

@@ -11,7 +11,7 @@ import numpy as np
 from nissl.effects._encode import Encoded, encode
 from nissl.effects._plan import Plan
 from nissl.effects._score import batches_of
-from nissl.errors import InputError, SettingError, did_you_mean
+from nissl.errors import InputError, ModelError, SettingError, did_you_mean
 from nissl.model import LoadedModel, capture, offset, resolve_sites, run
 from nissl.model.edit import paused
 from nissl.model.values import activation_sites
@@ -107,11 +107,20 @@ def encode_texts(
 
 
 def text_values(
-    model: LoadedModel, encoded: Sequence[Encoded], sites: Sequence[Site]
+    model: LoadedModel,
+    encoded: Sequence[Encoded],
+    sites: Sequence[Site],
+    where: Sequence[str] | None = None,
 ) -> Iterator[Values]:
     """Run every text once, unedited, in batches of one length each, and yield what sites have.
 
     The same site may be wanted under two names, of what is read and of what is mapped down.
+    ``where`` are the places of the texts, for errors.
+
+    Raises
+    ------
+    ModelError
+        A value that is not finite: by any threshold it would be that of a neuron that is off.
     """
     import torch
 
@@ -132,5 +141,23 @@ def text_values(
                 shift = offset(site)
                 tensor = seen[site.name][:, shift : shift + keep.shape[1]]
                 values[site.name] = tensor if tensor.dtype == torch.float64 else tensor.float()
+                _check_finite(values[site.name], keep, site, which, where)
             place = next(iter(values.values())).device
             yield Values(which, keep.to(place), last.to(place), values)
+
+
+def _check_finite(
+    values: Any, keep: Any, site: Site, which: np.ndarray, where: Sequence[str] | None
+) -> None:
+    # A sum is finite unless a value is not, or it overflows: the slow look decides.
+    if bool(values.sum().isfinite()):
+        return
+    bad = (~values.isfinite() & keep.to(values.device)[..., None]).nonzero()
+    if not len(bad):
+        return
+    row, column, neuron = bad[0].tolist()
+    raise ModelError(
+        f"neuron {site.name}:{neuron} is {values[row, column, neuron].item()} at a subword of this "
+        "text; the model's weights are damaged, or too large for its dtype: load it in float32",
+        where=None if where is None else where[int(which[row])],
+    )

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
+from nissl.errors import LabelError
 from nissl.kernels.overlap import average_overlap, neuron_vote, top_jaccard
 from nissl.methods.rank import Ranking
 from nissl.methods.subsample import halves, with_train_rows
+from nissl.methods.target import Target
 from nissl.methods.task import Task
 from nissl.progress import bar
 
-__all__ = ["NOT_TRUTH", "agreement_rows", "pair_rows", "stability_rows"]
+__all__ = ["NOT_TRUTH", "agreement_rows", "check_halves", "pair_rows", "stability_rows"]
 
 NOT_TRUTH = (
     "Agreement is not truth: methods that share an assumption agree whether it holds or not, and a "
@@ -79,6 +81,28 @@ def pair_rows(
             for i, j in combinations(range(len(names)), 2)
         ]
     return rows
+
+
+def check_halves(task: Task | Target, *, splits: int, seed: int) -> None:
+    """Refuse halves of the training sentences on which nothing can be ranked.
+
+    They are those of :func:`stability_rows`; asked before any ranking, this costs nothing.
+
+    Raises
+    ------
+    LabelError
+        A half with one class, or one number, on all its tokens.
+    """
+    for i in range(splits):
+        # It only looks at what a target has as well.
+        for rows in halves(cast(Task, task), seed=seed + i):
+            y = task.train.y[rows]
+            if np.ptp(y) == 0:
+                what = f"{y[0]:g}" if isinstance(task, Target) else f'"{task.classes[y[0]]}"'
+                raise LabelError(
+                    f"{task.name} is {what} on all {len(y):,} tokens of one half of the training "
+                    "sentences; leave out stability on halves (splits=0, --splits 0)"
+                )
 
 
 def stability_rows(

@@ -26,12 +26,12 @@ from nissl.methods.causal_sets import (
 )
 from nissl.methods.rank import Ranking
 from nissl.model import LoadedModel
-from nissl.model.edit import edited
+from nissl.model.edit import edited, site_of
 from nissl.progress import bar
 from nissl.results import Provenance
 from nissl.site import parse_neuron
 
-__all__ = ["ablation_curves", "means_for"]
+__all__ = ["ablation_curves", "check_effects", "means_for"]
 
 MOST_GROUPS = 12
 
@@ -66,7 +66,8 @@ def ablation_curves(
         ``mean``: set to the mean over ``reference`` (or ``means``, site → (width,)); ``zero``. A
         zero may be a value that the neuron never has.
     draws
-        Random sets of each size, of as many neurons of each site as the top has.
+        Random sets of each size, of as many neurons of each site as the top has: of its other
+        neurons, or of all where too few others are left.
     seed, n_boot
         Seed of draws and bootstraps, and replicates.
     name
@@ -75,20 +76,17 @@ def ablation_curves(
     Raises
     ------
     SettingError
-        No effect, two of one name, a size outside the order, fewer than 2 draws, or a mean without
-        texts to take it over.
+        No effect, two of one name, a size outside the order, fewer than 2 draws, a mean without
+        texts to take it over, or means that lack a site or do not fit it.
     ModelError
         The model has another head than an effect needs, or a site cannot be edited.
     """
     order = order_of(ranking)
     sizes = sorted({int(k) for k in ks})
     names = [effect.name for effect in effects]
-    if not names or len(set(names)) < len(names):
-        raise SettingError("give at least one effect, each with a name of its own")
+    check_effects(effects, draws)
     if not sizes or sizes[0] < 1 or sizes[-1] > len(order):
         raise SettingError(f"sizes must lie between 1 and {len(order)}, the neurons of the order")
-    if draws < 2:
-        raise SettingError("at least 2 random draws are needed; 20 or more give a fair picture")
     sites = list(dict.fromkeys(parse_neuron(each)[0] for each in order))
     found = means_for(model, sites, how, reference, means)
     base = [effect.measure(model) for effect in effects]
@@ -143,6 +141,22 @@ def ablation_curves(
     )
 
 
+def check_effects(effects: Sequence[Effect], draws: int) -> None:
+    """See that curves can be made of effects, before hours go into anything else.
+
+    Raises
+    ------
+    SettingError
+        No effect, two of one name, or fewer than 2 draws.
+    """
+    names = [effect.name for effect in effects]
+    if not names or len(set(names)) < len(names):
+        twice = next((f": {name} is there twice" for name in names if names.count(name) > 1), "")
+        raise SettingError(f"give at least one effect, each with a name of its own{twice}")
+    if draws < 2:
+        raise SettingError("at least 2 random draws are needed; 20 or more give a fair picture")
+
+
 def means_for(
     model: LoadedModel,
     sites: Sequence[str],
@@ -155,13 +169,21 @@ def means_for(
     Raises
     ------
     SettingError
-        An unknown way, or no texts to take means over.
+        An unknown way, no texts to take means over, or means that do not fit the sites.
     """
     if how == "zero":
         return None
     if how != "mean":
         raise SettingError(f'how is "mean" or "zero", not "{how}"')
     if means is not None:
+        for site in sites:
+            if site not in means:
+                raise SettingError(f"means lack site {site}; give means of every site")
+            found, width = np.asarray(means[site]), site_of(model, site).width
+            if found.shape != (width,) or not np.isfinite(found).all():
+                raise SettingError(
+                    f"means of site {site} have shape {found.shape}; give {width} finite numbers"
+                )
         return means
     if reference is None:
         raise SettingError('give reference texts to take means over, or how="zero"')
@@ -224,7 +246,10 @@ def _rows(
 def _share(top: float, random: np.ndarray, better: int) -> float:
     """Return (1 + random sets that do at least as much harm) / (1 + random sets).
 
-    Where neither direction is harm, changes of that size in either count.
+    Where neither direction is harm, changes of that size in either count. NaN where a change is
+    no number, such as of a model that an edit made overflow.
     """
+    if math.isnan(top) or np.isnan(random).any():
+        return math.nan
     harm, others = (-better * top, -better * random) if better else (abs(top), np.abs(random))
     return float((1 + (others >= harm - 1e-12).sum()) / (1 + len(random)))

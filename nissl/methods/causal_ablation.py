@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -31,6 +32,8 @@ class CausalAblation(Result):
         paired), ``sd`` (between draws), ``draws``; for top also ``beyond``, ``beyond_low``,
         ``beyond_high``: the change less that of random sets, and ``p``: the share of random sets,
         itself counted, that do at least as much harm. In units of the effect times its scale.
+        Ends of intervals are NaN where all items are of one cluster. Of an effect of more than 12
+        conditions there are rows for all items alone.
     effects
         Rows ``effect, unit, scale, better, items``; the first is what the neurons were ranked for.
     """
@@ -83,15 +86,18 @@ class CausalAblation(Result):
             said(self.at(name, "top", k), self._effect(name), interval=True) for name in names[1:]
         ]
         also = f"; {', '.join(others)}" if others else ""
-        most = round(first["p"] * (rand["draws"] + 1)) - 1
-        harm = -first["change"] * (self._effect(names[0])["better"] or 1)
-        if first["beyond_low"] <= 0 <= first["beyond_high"]:
+        if math.isnan(first["p"]):
+            end = "some values are no numbers, so the two cannot be compared"
+        elif math.isnan(first["beyond_low"]):
+            end = "items of a single group give no interval to tell them apart by"
+        elif first["beyond_low"] <= 0 <= first["beyond_high"]:
             end = "not told apart from random"
-        elif most == 0:
-            verb = "harms more" if harm > 0 else "helps more"
-            end = f"{verb} than every random set" if harm > 0 else "differs from random"
         else:
-            end = f"{most} of {rand['draws']} random sets do as much harm"
+            most = round(first["p"] * (rand["draws"] + 1)) - 1
+            harm = -first["change"] * (self._effect(names[0])["better"] or 1)
+            end = "harms more than every random set" if harm > 0 else "differs from random"
+            if most:
+                end = f"{most} of {rand['draws']} random sets do as much harm"
         plural = "" if k == 1 else "s"
         put = "set to zero" if self.how == "zero" else "set to their mean"
         return (
@@ -144,7 +150,7 @@ def said(
     interval: bool = False,
     spread: bool = False,
 ) -> str:
-    """Return a change in words: ``costs 18.0 points on agreement [16.1, 20.2]``."""
+    """Return a change in words: ``costs 18.0 [16.1, 20.2] points on agreement``."""
     better = effect["better"] or 1
     cost, low, high = (-better * row[key] for key in ("change", "low", "high"))
     low, high = sorted((low, high))
@@ -157,5 +163,6 @@ def said(
     text = f"{verb} {cost + 0.0:.{digits}f}".replace("-0.0", "0.0", int(round(cost, digits) == 0))
     if spread:
         return f"{text} ± {row['sd']:.{digits}f}"
-    ends = f" [{low:.{digits}f}, {high:.{digits}f}]" if interval else ""
+    known = interval and not math.isnan(low)
+    ends = f" [{low:.{digits}f}, {high:.{digits}f}]" if known else ""
     return f"{text}{ends} {unit} on {effect['effect']}"

@@ -13,10 +13,12 @@ import polars as pl
 
 from nissl.effects import LogProbEffect
 from nissl.effects._encode import Texts
-from nissl.effects._score import batches_of
+from nissl.effects._score import PlanBatch, batches_of
+from nissl.errors import SettingError
 from nissl.methods._scan_chunks import ScanFolder
+from nissl.methods._scan_items import same_items
 from nissl.methods._scan_run import scan_batch, screen_neurons
-from nissl.methods.causal_ablate import ablation_curves, means_for
+from nissl.methods.causal_ablate import ablation_curves, check_effects, means_for
 from nissl.methods.causal_sets import How
 from nissl.methods.neuron_scan import NeuronScan, rank_correlation
 from nissl.model import LoadedModel, Site, resolve_sites
@@ -62,17 +64,29 @@ def scan_neurons(
         Whether to estimate all neurons to first order too, and report how far that agrees.
     joint
         Sizes of sets of top neurons to remove together, beside same-site random sets; may be empty.
+        Sizes beyond the number of neurons are left out.
     test_effects
         What the sets are tested on: the first should be of other items of the same kind. By
-        default the effect itself, which flatters what was chosen on it.
+        default the effect itself, which flatters what was chosen on it. That its texts are those
+        of the effect is noticed, and said.
     draws, seed
         Of the random sets.
 
     Raises
     ------
     SettingError, ModelError, StoreError
-        Sites that are not there or cannot be edited, a folder of another scan.
+        Sites that are not there or cannot be edited, a folder of another scan, or sizes, draws or
+        test effects that :func:`ablation_curves` could do nothing with.
     """
+    tests = [effect] if test_effects is None else list(test_effects)
+    wanted = sorted({int(k) for k in joint})
+    if wanted:
+        # All that can be wrong about the test is found before the scan, which may take hours.
+        if wanted[0] < 1:
+            raise SettingError(f"sets of top neurons have at least 1 neuron, not {wanted[0]}")
+        check_effects(tests, draws)
+        for test in tests:
+            test.weights(model)
     places = resolve_sites(model, sites)
     names = [site.name for site in places]
     targets = means_for(model, names, how, reference, means)
@@ -80,7 +94,7 @@ def scan_neurons(
     prepared = effect.prepared(model)
     # Nothing is padded: a scan looks at the same positions in every row.
     batches = list(batches_of(model, prepared.plan, equal=True))
-    kept = ScanFolder(folder, _identity(model, effect, names, aims))
+    kept = ScanFolder(folder, _identity(model, effect, names, aims, batches))
     base_slots = effect.slots(model)
     base = effect.values(base_slots, prepared)
     w = prepared.weights / prepared.weights.sum()
@@ -107,8 +121,7 @@ def scan_neurons(
     if estimates and prepared.margins is not None:
         agreement = rank_correlation(table["screen"].to_numpy(), table[rank_by].to_numpy())
     tested = None
-    tests = [effect] if test_effects is None else list(test_effects)
-    sizes = sorted({k for k in joint if k <= table.height})
+    sizes = [k for k in wanted if k <= table.height]
     if sizes:
         tested = ablation_curves(
             model,
@@ -138,8 +151,7 @@ def scan_neurons(
         table=table,
         screen_spearman=agreement,
         joint=tested,
-        # The effect itself among the tests: its neurons were chosen on the very items.
-        same_items=any(test is effect for test in tests),
+        same_items=bool(tests) and same_items(model, effect, tests),
     )
 
 
@@ -200,6 +212,7 @@ def _identity(
     effect: LogProbEffect,
     sites: Sequence[str],
     aims: Mapping[str, np.ndarray],
+    batches: Sequence[PlanBatch],
 ) -> dict[str, Any]:
     """Return what the pieces of a scan rest on."""
     plan = effect.prepared(model).plan
@@ -207,6 +220,10 @@ def _identity(
     for values in (plan.row, plan.position, plan.token):
         digest.update(np.ascontiguousarray(values).tobytes())
     aim = hashlib.sha256()
+    cut = hashlib.sha256()
+    for batch in batches:
+        # A piece is of a batch, and another device or release may make other batches.
+        cut.update(repr(tuple(batch.ids.shape)).encode() + batch.target.tobytes())
     for site in sites:
         aim.update(np.asarray(aims[site], dtype=np.float32).tobytes())
     return {
@@ -214,4 +231,5 @@ def _identity(
         "items": digest.hexdigest(),
         "sites": list(sites),
         "values": aim.hexdigest(),
+        "batches": cut.hexdigest(),
     }

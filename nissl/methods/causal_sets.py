@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from nissl.effects._encode import Texts, encode, texts_of
+from nissl.effects._encode import Encoded, Texts, encode, texts_of
 from nissl.effects._plan import Plan
 from nissl.effects._score import batches_of
-from nissl.errors import SettingError
+from nissl.errors import InputError, SettingError
 from nissl.methods.rank import Ranking
 from nissl.model import LoadedModel, capture, offset, run
 from nissl.model.edit import Edit, paused, site_of
@@ -71,22 +71,24 @@ def neuron_means(
     """Return the mean of every neuron of sites over the subwords of texts, (width,) each.
 
     Special tokens are left out: their values are often far from those of words. The texts go
-    through the model batch by batch, and nothing but sums is kept.
+    through the model batch by batch, and nothing but sums is kept. A text longer than the model
+    takes goes in windows that overlap by half, each subword counted in the first that holds it.
 
     Raises
     ------
     InputError
-        There is no text.
+        There is no text, or the model takes too few subwords for a window.
     """
     import torch
 
     texts, places = texts_of(reference)
     found = [site_of(model, name) for name in sites]
     encoded = encode(model, texts, places, causal=model.head == "causal-lm")
-    limit = model.max_length
-    rows = tuple(e.ids[: min(len(e.ids), limit or len(e.ids))] for e in encoded)
-    every = np.arange(len(rows))
-    plan = Plan(rows, every, every * 0, every * 0, every, len(rows))
+    windows = [w for text in encoded for w in _windows(text, model.max_length)]
+    every = np.arange(len(windows))
+    plan = Plan(
+        tuple(ids for ids, _, _ in windows), every, every * 0, every * 0, every, len(windows)
+    )
     sums = {site.name: np.zeros(site.width) for site in found}
     count = 0
     with torch.inference_mode(), paused(), capture(model, found, stop=True) as seen:
@@ -94,8 +96,8 @@ def neuron_means(
             run(model, batch.ids, batch.mask)
             keep = torch.zeros(batch.ids.shape, dtype=torch.bool)
             for target, row in zip(batch.target, batch.row, strict=True):
-                text = encoded[int(target)]
-                keep[int(row), text.first : min(text.last, len(rows[int(target)]))] = True
+                _, first, last = windows[int(target)]
+                keep[int(row), first:last] = True
             count += int(keep.sum())
             for site in found:
                 values = seen[site.name]
@@ -103,6 +105,29 @@ def neuron_means(
                 here = values[:, shift : shift + keep.shape[1]][keep.to(values.device)]
                 sums[site.name] += here.double().sum(dim=0).cpu().numpy()
     return {name: total / max(count, 1) for name, total in sums.items()}
+
+
+def _windows(text: Encoded, limit: int | None) -> Iterator[tuple[tuple[int, ...], int, int]]:
+    """Yield inputs that a text is cut into, and from where to where their subwords count.
+
+    Raises
+    ------
+    InputError
+        The model takes too few subwords for a window.
+    """
+    if limit is None or len(text.ids) <= limit:
+        yield text.ids, text.first, text.last
+        return
+    lead, tail = text.ids[: text.first], text.ids[text.last :]
+    room = limit - len(lead) - len(tail)
+    if room < 1:
+        raise InputError(f"the model takes {limit} subwords, too few for a window over a text")
+    begin = done = text.first
+    while done < text.last:
+        end = min(begin + room, text.last)
+        ids = (*lead, *text.ids[begin:end], *tail)
+        yield ids, len(lead) + done - begin, len(lead) + end - begin
+        done, begin = end, end - room // 2
 
 
 def ablation_edit(neurons: Sequence[str], means: Mapping[str, np.ndarray] | None) -> Edit:

@@ -6,6 +6,7 @@ section 5: x + β (mean of one class − mean of the other).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -83,12 +84,14 @@ class DoseResponse(Result):
         for dose in self.table["dose"].unique().sort().to_list():
             row, rand = (self.at(effect["effect"], kind, dose) for kind in ("ranked", "random"))
             cost = self.at(fluency["effect"], "ranked", dose)
-            apart = "beyond" if _beyond(row, rand) else "not beyond"
+            apart = "beyond them" if _beyond(row, rand) else "not beyond them"
+            ends = f" [{row['low']:+.{digits}f}, {row['high']:+.{digits}f}]"
+            if math.isnan(row["low"]):
+                apart, ends = "a single group of items gives no interval", ""
             lines.append(
                 f"Dose {dose:+g} on {len(self.neurons)} neurons of {self.ranking} moves "
-                f"{effect['effect']} by {row['change']:+.{digits}f} "
-                f"[{row['low']:+.{digits}f}, {row['high']:+.{digits}f}] (random neurons "
-                f"{rand['change']:+.{digits}f} ± {rand['sd']:.{digits}f}: {apart} them) and "
+                f"{effect['effect']} by {row['change']:+.{digits}f}{ends} (random neurons "
+                f"{rand['change']:+.{digits}f} ± {rand['sd']:.{digits}f}: {apart}) and "
                 f"{said(cost, fluency, interval=True)}."
             )
         return tuple(lines)

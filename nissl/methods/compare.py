@@ -11,7 +11,7 @@ import polars as pl
 
 from nissl.errors import SettingError
 from nissl.methods.ablate import default_sizes
-from nissl.methods.agreement import agreement_rows, pair_rows, stability_rows
+from nissl.methods.agreement import agreement_rows, check_halves, pair_rows, stability_rows
 from nissl.methods.bench import bench_rows
 from nissl.methods.comparison import Comparison
 from nissl.methods.evaluate import RETRAIN_L2, check_sizes
@@ -81,13 +81,18 @@ def compare(
     ------
     SettingError
         An unknown method or setting, one named twice, an impossible size, two tasks of one name.
+    LabelError
+        A half of the training sentences that has one class.
     """
     every = [tasks] if isinstance(tasks, Task) else list(tasks)
     chosen = _methods(methods)
     _check(every, how, kinds, draws, seeds, splits)
+    for task in every:
+        check_halves(task, splits=splits, seed=seed)
     sizes = {
         task.name: check_sizes(
-            list(ks) if ks else list(default_sizes(task.n_neurons, PERCENTS)), task.n_neurons
+            default_sizes(task.n_neurons, PERCENTS) if ks is None or not len(ks) else list(ks),
+            task.n_neurons,
         )
         for task in every
     }

@@ -14,7 +14,7 @@ from nissl.errors import LabelError, SettingError
 from nissl.kernels.intervals import bootstrap_r2
 from nissl.kernels.least_squares import fit_least_squares
 from nissl.methods.ablate import default_sizes
-from nissl.methods.agreement import agreement_rows, stability_rows
+from nissl.methods.agreement import agreement_rows, check_halves, stability_rows
 from nissl.methods.bench import ALL, RANDOM
 from nissl.methods.compare import AGREEMENT, PERCENTS, STABILITY
 from nissl.methods.evaluate import N_BOOT, RETRAIN_L2, check_sizes, random_sets, take_columns
@@ -71,14 +71,17 @@ def compare_targets(
         An unknown method or setting, one that does not rank for numbers, one named twice, an
         impossible size, two targets of one name.
     LabelError
-        A target that has one value on all test tokens.
+        A target that has one value on all test tokens, or on a half of the training sentences.
     """
     every = [targets] if isinstance(targets, Target) else list(targets)
     chosen = _methods(methods)
     _check(every, draws, seeds, splits)
+    for target in every:
+        check_halves(target, splits=splits, seed=seed)
     sizes = {
         target.name: check_sizes(
-            list(ks) if ks else list(default_sizes(target.n_neurons, PERCENTS)), target.n_neurons
+            default_sizes(target.n_neurons, PERCENTS) if ks is None or not len(ks) else list(ks),
+            target.n_neurons,
         )
         for target in every
     }

@@ -49,7 +49,8 @@ def make_concepts(
         (hypernyms of nouns and verbs; needs the package nltk), ``near`` (neighbours of words in an
         embedding space; needs ``embeddings``).
     labels
-        Columns of ``label``; all label columns by default but the treebank's ``misc.*``.
+        Columns of ``label``; by default all label columns but the treebank's ``misc.*``, of a table
+        those of text, categories or booleans (columns of numbers have to be named).
     context
         Columns of ``context``; those that the corpus lacks are an error.
     min_count, max_count
@@ -68,7 +69,7 @@ def make_concepts(
     LabelError
         No such column.
     InputError
-        The table lacks a column that every corpus has, or no concept is left.
+        The table lacks a column that every corpus has, or a value in one; no concept is left.
     """
     check_limits(min_count, max_count, most)
     for name in families:
@@ -81,6 +82,9 @@ def make_concepts(
     for column in ("sentence", "form"):
         if column not in tokens.columns:
             raise InputError(f'the table of tokens has no column "{column}"')
+        if tokens[column].null_count():
+            row = tokens[column].is_null().arg_max()
+            raise InputError(f"the table of tokens has no {column} in row {row}")
     given = _label_columns(source, tokens) if labels is None else list(labels)
     wanted = {"label": given, "context": list(context)}
     for family, names in wanted.items():
@@ -170,4 +174,5 @@ def _label_columns(source: Any, tokens: pl.DataFrame) -> list[str]:
         for name in getattr(source, "labels", tokens.columns)
         if name in tokens.columns and not name.startswith("misc.") and name not in _NO_LABELS
     ]
-    return [name for name in named if tokens[name].dtype in (pl.String, pl.Categorical, pl.Boolean)]
+    kinds = (pl.String, pl.Categorical, pl.Enum, pl.Boolean)
+    return [name for name in named if tokens[name].dtype in kinds]

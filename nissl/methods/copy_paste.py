@@ -15,6 +15,7 @@ import polars as pl
 
 from nissl.errors import InputError, SettingError
 from nissl.kernels.formulas import Formula
+from nissl.methods._copy_paste_inputs import gold_of, rows_of
 from nissl.methods._pair_edits import Words, apply, edits_for, leaf_names, random_edits, true_of
 from nissl.methods.concepts import Concepts
 from nissl.methods.copy_paste_result import CopyPaste
@@ -61,9 +62,10 @@ def copy_paste(
     target
         Class that the unit speaks for: the one with its highest output weight.
     rows
-        Pairs to edit, such as the held-out ones; all by default.
+        Pairs to edit, such as the held-out ones: their numbers, each once, or bool (N,); all by
+        default.
     gold
-        Right class of each of ``pairs``, (N,); only for the accuracies.
+        Right class of each of ``pairs``, (N,), as its number; only for the accuracies.
     classes
         Names of the classes.
     most
@@ -76,10 +78,10 @@ def copy_paste(
     Raises
     ------
     InputError
-        Other pairs than those of the concepts, probabilities of another shape, or no pair that can
-        be edited.
+        Other pairs than those of the concepts, probabilities of another shape, rows or right
+        classes that there are not, or no pair that can be edited.
     SettingError
-        No such class, or no draw.
+        No such class, another number of names than of classes, or no draw.
     """
     if len(pairs) != concepts.n_tokens:
         raise InputError(f"the concepts are of {concepts.n_tokens:,} pairs, not {len(pairs):,}")
@@ -89,7 +91,7 @@ def copy_paste(
         raise InputError(f"gold is the class of each of {len(pairs):,} pairs")
     rng = np.random.default_rng(seed)
     names = dict(leaf_names(formula, concepts.same))
-    where = np.arange(len(pairs)) if rows is None else np.asarray(rows)
+    where = rows_of(rows, len(pairs))
     edited, left_out = _edited(pairs, formula, names, concepts, where, rng, most, draws)
     if not edited:
         why = "; ".join(f"{count} {reason}" for reason, count in left_out.items())
@@ -98,10 +100,12 @@ def copy_paste(
     before = _probabilities(predict, [pairs[i] for i in kept])
     if not 0 <= target < before.shape[1]:
         raise SettingError(f"the target is a class from 0 to {before.shape[1] - 1}, not {target}")
+    if classes is not None and len(classes) != before.shape[1]:
+        raise SettingError(f"there are {len(classes)} names of {before.shape[1]} classes")
+    right = None if gold is None else gold_of(gold, kept, before.shape[1])
     after = _probabilities(predict, [apply(pairs[i], edits) for i, edits, _ in edited])
     flat = [apply(pairs[i], edits) for i, _, some in edited for edits in some]
     random = _probabilities(predict, flat).reshape(len(kept), draws, -1)
-    right = None if gold is None else np.asarray(gold)[kept]
     name = str(target) if classes is None else classes[target]
     labels = [str(c) for c in range(before.shape[1])] if classes is None else list(classes)
     return CopyPaste(
@@ -221,6 +225,9 @@ def _table(
     ):
         change = (now - then)[:, :2]
         low, high = np.percentile(change[draw].mean(axis=1), [2.5, 97.5], axis=0)
+        if len(was) == 1:
+            # One pair redrawn is itself: that says nothing about others.
+            low, high = np.full((2, 2), np.nan)
         share, _, flipped, accuracy = now.mean(axis=0)
         gap = name == "difference"
         rows.append(

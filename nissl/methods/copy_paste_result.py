@@ -29,10 +29,10 @@ class CopyPaste(Result):
     table
         Rows ``edited``, ``random words`` and ``difference`` (edited, with random words as its
         before): ``share`` (of pairs with the target as answer; after), ``before, change, low,
-        high`` (of that share, 95 %, bootstrap over pairs), ``probability`` (mean change of the
-        target's probability) with ``probability_low, probability_high``, ``flipped`` (share of
-        pairs with another answer than before), ``accuracy_before, accuracy`` (NaN without the right
-        answers).
+        high`` (of that share, 95 %, bootstrap over pairs; NaN for one pair), ``probability`` (mean
+        change of the target's probability) with ``probability_low, probability_high``, ``flipped``
+        (share of pairs with another answer than before), ``accuracy_before, accuracy`` (NaN without
+        the right answers).
     examples
         One row an edited pair: ``pair, edits, premise, hypothesis, before, after, random`` (share
         of random draws that answer the target).
@@ -67,12 +67,15 @@ class CopyPaste(Result):
             if more["low"] > 0 or more["high"] < 0
             else "which may be chance"
         )
+        said = f"[{100 * more['low']:+.1f}, {100 * more['high']:+.1f}]"
+        if self.pairs == 1:
+            said, verdict = "(no interval)", "which one pair cannot tell from chance"
         return (
             f"With {self.formula} switched on in {self.pairs:,} pairs, the model answers "
             f"{self.target} in {edited['share']:.1%} instead of {edited['before']:.1%} of them; "
             f"with as many random words, in {other['share']:.1%}.",
-            f"That is {100 * more['change']:+.1f} points [{100 * more['low']:+.1f}, "
-            f"{100 * more['high']:+.1f}] more than random words do, {verdict}.",
+            f"That is {100 * more['change']:+.1f} points {said} more than random words do, "
+            f"{verdict}.",
         )
 
     def plot(self, ax: Axes | None = None) -> Axes:

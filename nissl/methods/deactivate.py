@@ -99,7 +99,7 @@ def deactivate(
     SettingError
         No answers, fewer than 2 draws, an unknown way.
     ModelError
-        No causal-lm head, or a site that cannot be edited.
+        No causal-lm head, a site that cannot be edited, or a value that is not finite.
     InputError
         An input or answer that cannot be read; with its place.
     """

@@ -151,12 +151,13 @@ def encoded_vs_used(
     k
         Size of the sets compared; 1 % of the neurons by default, and 10 at least.
     n_boot, seed
-        Replicates of the bootstrap over neurons, and its seed.
+        Replicates of the bootstrap over neurons, and its seed; it also draws which of equally
+        harmful neurons are among the k that harm most.
 
     Raises
     ------
     SettingError
-        No ranking, or fewer than 3 neurons in common.
+        No ranking, fewer than 3 neurons in common, or a k below 1.
     """
     if not rankings:
         raise SettingError("give at least one ranking; four or more tell methods from luck")
@@ -174,6 +175,13 @@ def encoded_vs_used(
     rng = np.random.default_rng(seed)
     n = len(common)
     size = min(n, max(10, round(n / 100)) if k is None else k)
+    if size < 1:
+        raise SettingError(f"k is at least 1 neuron, not {k}")
+    # Of equal harm, as of many neurons in accuracies, the same ones count for every ranking: ties
+    # broken by a ranking's own order would be counted in its favour.
+    both = np.sort([place[each] for each in common])
+    luck = np.random.default_rng([seed, n]).permutation(n)
+    worst = set(both[np.lexsort((luck, -harm[both]))[:size]].tolist())
     rows = []
     for name, order in orders.items():
         kept = [place[each] for each in order if each in common]
@@ -187,7 +195,6 @@ def encoded_vs_used(
             if math.isfinite(each):
                 boots.append(each)
         low, high = np.percentile(boots, [2.5, 97.5]) if boots else (math.nan, math.nan)
-        worst = set(np.argsort(-own, kind="stable")[:size].tolist())
         rows.append(
             {
                 "ranking": name,
@@ -197,7 +204,7 @@ def encoded_vs_used(
                 "k": size,
                 "top_harm": float(own[:size].mean()),
                 "all_harm": float(own.mean()),
-                "shared": len(worst & set(range(size))),
+                "shared": len(worst.intersection(kept[:size])),
                 "by_chance": size * size / n,
             }
         )

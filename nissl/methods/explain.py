@@ -61,6 +61,8 @@ def explain(
     overlap gets an interval (bootstrap over sentences) and a p-value: how often the neuron's mask,
     moved round by whole sentences, overlaps as much. Over neurons, q-values control the false
     discovery rate (Benjamini & Hochberg 1995), over their best masks and over the others apart.
+    P-values are too small for formulas and neurons that are both the same throughout sentences, as
+    topics are: see :func:`nissl.kernels.formula_tests.permutation_p`.
 
     Parameters
     ----------
@@ -81,15 +83,16 @@ def explain(
     held_out
         Share of sentences, or the name of a split.
     permutations, fdr, n_boot
-        Shifts for the p-value (the smallest is 1 / (1 + permutations)), false discovery rate, and
-        bootstrap draws.
+        Shifts for the p-value (the smallest is 1 / (1 + permutations); there are at most as many as
+        held-out sentences less one), false discovery rate, and bootstrap draws.
     noise
         Neurons whose shifted masks are searched too, to see what the search finds in noise.
     exhaustive
-        Try every formula: ``"always"``, ``"never"``, or ``"auto"``: where that takes some ten
-        seconds or less.
+        Try every formula: ``"always"`` (up to length 3), ``"never"``, or ``"auto"``: where that
+        takes some ten seconds or less.
     time_limit
-        Seconds for all searches; what is found by then is given, and the rest is counted.
+        Seconds for all searches, those in noise included; what is found by then is given, and the
+        rest is counted.
     folder
         Where finished blocks of neurons are kept; the same call with it goes on from there.
     seed
@@ -98,7 +101,7 @@ def explain(
     Returns
     -------
     Explanation
-        Ctrl-C gives what is finished, with ``complete`` false.
+        Ctrl-C gives what is finished, with ``complete`` false; it is raised if that is nothing.
 
     Raises
     ------
@@ -134,9 +137,12 @@ def explain(
     run = Run(acts, table, material, pieces, time_limit)
     run.blocks()
     rows = joined(run.done)
+    if not rows.height and not run.complete and time_limit is None:
+        raise KeyboardInterrupt
     if not rows.height:
         why = "; ".join(f"{count} {reason}" for reason, count in run.left_out.items())
         raise InputError(f"no neuron has a mask to explain ({why or 'none was reached'})")
+    noises = run.noise(noise) if run.complete else no_noise()
     return Explanation(
         provenance=Provenance(
             method="explain",
@@ -152,13 +158,14 @@ def explain(
         model=str(acts.manifest["model"]),
         score=score,
         fdr=fdr,
-        permutations=permutations,
+        permutations=min(permutations, len(np.unique(material.sentence_held)) - 1),
         tokens=acts.n_tokens,
         held_out=len(material.held),
         table=_with_q(rows, fdr),
         concepts=known.frame(),
-        noise=run.noise(noise) if run.complete else no_noise(),
+        noise=noises,
         left_out=run.left_out,
+        no_concepts=known.not_made(),
         complete=run.complete,
     )
 

@@ -64,10 +64,12 @@ def explanation_examples(
     Raises
     ------
     InputError
-        The concepts are not those that the formulas are made of.
+        The concepts are not those that the formulas are made of, or the store is another one.
     """
     if concepts.fingerprint != explanation.provenance.inputs.get("concepts"):
         raise InputError("these are not the concepts that the neurons were explained with")
+    if acts.fingerprint != explanation.provenance.inputs.get("activations"):
+        raise InputError("this is not the store that the neurons were explained in")
     best = {row["neuron"]: row for row in explanation.best().iter_rows(named=True)}
     forms = acts.tokens["form"].to_list()
     sentence = acts.tokens["sentence"].to_numpy()

@@ -93,6 +93,8 @@ def explain_masks(
     )  # fmt: skip
     if not 0 < fdr < 1:
         raise SettingError(f"the false discovery rate is between 0 and 1, not {fdr}")
+    if noise < 0:
+        raise SettingError(f"noise is a number of neurons, not {noise}")
     starts = sentence_starts(groups, concepts.n_tokens)
     train, held = _divide(groups, held_out, seed)
     material = Material(
@@ -146,6 +148,9 @@ def explain_masks(
         complete=True,
         item=item,
         group=group,
+        no_concepts={
+            why.replace("tokens", f"{item}s"): times for why, times in concepts.not_made().items()
+        },
     )
 
 
@@ -172,12 +177,22 @@ def _divide(
 
 
 def _values(site: str, values: Values, n: int) -> np.ndarray:
-    X = values() if callable(values) else values
+    """Return a site's values (n, neurons), which are finite on training and on held-out rows."""
+    X = np.asarray(values() if callable(values) else values)
     if X.ndim != 2 or len(X) != n:
         raise InputError(
             f"activations of {site} are {X.shape}, and the concepts are of {n:,} rows: (rows, "
             "neurons) are needed"
         )
+    for first, block in _blocks(X):
+        # Seen here, as a value that is not finite would be off on held-out rows, and say nothing.
+        bad = np.argwhere(~np.isfinite(block))
+        if len(bad):
+            row, unit = (int(i) for i in bad[0])
+            raise InputError(
+                f"neuron {site}:{first + unit} is {block[row, unit]} at row {row}; activations "
+                "must be finite"
+            )
     return X
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, cast
 
 import numpy as np
@@ -45,6 +45,8 @@ class Explanation(Result):
         ``neuron, side, score``.
     left_out
         What was not explained, and how often.
+    no_concepts
+        Why candidates are no concepts, and how many; tokens without a value of a label column.
     item, group
         What a neuron is on or off for, and what is held out and redrawn as a whole: tokens of
         sentences, pixels of images, or pairs of one premise.
@@ -64,6 +66,7 @@ class Explanation(Result):
     complete: bool
     item: str = "token"
     group: str = "sentence"
+    no_concepts: Mapping[str, int] = field(default_factory=dict)
 
     def frame(self) -> pl.DataFrame:
         """One row a mask of a neuron."""
@@ -137,6 +140,13 @@ class Explanation(Result):
             f"up to {length} of {self.concepts.height:,} concepts on {self.held_out:,} held-out "
             f"{self.item}s more than shifted masks do (false discovery rate {self.fdr:g})."
         ]
+        least = 1 / (1 + self.permutations)
+        if least > self.fdr:
+            lines.append(
+                f"There are only {self.permutations:,} shifts of the held-out {self.group}s, so "
+                f"that no p-value is below {least:.2g} and no neuron can be beyond chance; hold "
+                f"out more {self.group}s."
+            )
         median = {name: float(cast("float", best[name].median())) for name in _MEDIANS}
         lines.append(
             f"Median intersection over union is {median['iou_train']:.3f} on the {self.group}s "
@@ -144,11 +154,13 @@ class Explanation(Result):
             f"{median['chance']:.3f} for shifted masks."
         )
         if self.noise.height:
-            reached = float(cast("float", self.noise["score"].median()))
+            # Of the masks of a neuron the best is taken, of shifted ones as of its own.
+            tops = self.noise.group_by("neuron").agg(pl.col("score").max())
+            reached = float(cast("float", tops["score"].median()))
             lines.append(
                 f"On shifted masks the search itself reaches a training "
-                f"{_NAMES.get(self.score, self.score)} of {reached:.3f} (median of "
-                f"{self.noise.height})."
+                f"{_NAMES.get(self.score, self.score)} of {reached:.3f} (median over "
+                f"{tops.height} neurons, the best mask of each)."
             )
         top = best.sort(["score_train", "neuron"], descending=[True, False]).row(0, named=True)
         lines.append(

@@ -78,7 +78,7 @@ def language_neurons(
     InputError
         Fewer than two languages, or too few texts to keep some back.
     ModelError
-        The model has no head for the check, or a site cannot be edited.
+        The model has no head for the check, a site cannot be edited, or a value is not finite.
     """
     if draws < 2:
         raise SettingError("at least 2 random draws are needed; 20 or more give a fair picture")
@@ -198,7 +198,7 @@ def _activations(
     encoded = encode_texts(model, *pairs, cut=True)
     active = [np.zeros(site.width, dtype=np.int64) for site in reads]
     seen = 0
-    for batch in text_values(model, encoded, reads):
+    for batch in text_values(model, encoded, reads, pairs[1]):
         seen += int(batch.keep.sum())
         for s, site in enumerate(reads):
             over = (batch.sites[site.name] > threshold) & batch.keep[..., None]

@@ -38,6 +38,7 @@ class LanguageOverlap(Result):
         One row a pair: ``ranking, k, category, site, a, b, same_genus, same_language, overlap,
         expected, share, chance, ratio, p`` (exact), ``p_holm`` (over the pairs of one site and
         category), ``p_holm_all`` (over all pairs of a ranking and k), ``low, high`` over seeds.
+        Pairs of one language (``same_language``) are in no test: theirs are null.
     by_site
         One row a site and category: mean share with a bootstrap interval over languages, its
         permutation p and that adjusted for all of them (``p_holm``), pairs above chance, and what
@@ -47,7 +48,8 @@ class LanguageOverlap(Result):
         languages or categories could give, and a sentence.
     cells
         One row a language, category, site, seed and ranking: words, values, test accuracy of a
-        probe on the k best beside the majority, whether the ranking ended early, CPU seconds.
+        probe on the best (of the largest k) beside the majority, whether the ranking ended early,
+        CPU seconds.
     excluded
         What is not in the grid and why: ``language, category, value, why``.
     missing

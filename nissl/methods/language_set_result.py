@@ -138,7 +138,9 @@ class LanguageNeurons(Result):
         told = own["beyond_low"] > 0
         as_much = round(own["p"] * (own["draws"] + 1)) - 1
         end = "not told apart from random sets"
-        if told:
+        if own["beyond_high"] < 0:
+            end = "less than random sets"
+        elif told:
             end = "more than every random set"
             if as_much:
                 end = f"{as_much} of {own['draws']} random sets do as much"

@@ -73,7 +73,8 @@ def compare_languages(
         Name of a store → its language, where two stores are of one: what they share is told apart
         as the most that two languages could, and is in none of the tests.
     pretraining
-        Language → amount of data, in any unit, for the third question.
+        Language → amount of data, in any unit, for the third question. Where two stores are of
+        one language, by the name of the language or of either.
     seeds
         How often everything random (split by lemma, sample, ranking) is done anew; sets come from
         the mean rank over seeds, and intervals of single pairs span the seeds.
@@ -89,13 +90,15 @@ def compare_languages(
     compute
         Whether to rank at all: without, the result is made of what is finished.
     draws, n_boot
-        Random sets behind the test of a mean overlap; resamples of languages.
+        Random sets behind the test of a mean overlap, 40 for each category and site at the least;
+        resamples of languages.
 
     Raises
     ------
     SettingError
         Fewer than two languages, stores with different sites or models, an unknown ranking,
-        category or site, a k that a site does not have.
+        category, site or language of ``k_of``, two amounts of data for one language, a k that a
+        site does not have.
     LabelError
         No category is left in two languages.
     """
@@ -104,15 +107,16 @@ def compare_languages(
         name: s if isinstance(s, Activations) else Activations.open(Path(os.fspath(s)))
         for name, s in stores.items()
     }
-    widths = check(acts, ks, k_of, rankings, seeds, sites)
-    labels = {c: find_label(acts, c) for c in dict.fromkeys(categories)}
-    largest = max([*ks, *(k_of or {}).values()])
     alike = {x: (same or {}).get(x, x) for x in acts}
+    widths = check(acts, ks, k_of, rankings, seeds, sites, alike, pretraining)
+    labels = tuple(dict.fromkeys(find_label(acts, c) for c in categories))
+    largest = max([*ks, *(k_of or {}).values()])
     origin = {x: _genus_of(x, genus) for x in acts}
     with tempfile.TemporaryDirectory(prefix="nissl-languages-") as own:
         place = Path(own) if folder is None else Path(folder)
         words, cells = make_cells(
-            acts, labels, widths, rankings, seeds, largest, place, min_count, max_tokens, seed
+            *(acts, labels, alike, widths, rankings, seeds),
+            *(largest, place, min_count, max_tokens, seed),
         )
         if compute:
             run_cells(cells, engine, jobs, address)

@@ -164,10 +164,12 @@ def minimal_set(
     draws
         Number of random sets of the same size, as control.
     """
-    if not deltas or min(deltas) < 0:
+    if not len(deltas) or min(deltas) < 0:
         raise SettingError("deltas are percentage points, 0 or more, and there is at least one")
     if growth <= 1:
         raise SettingError(f"growth must be above 1, not {growth:g}")
+    if draws < 1:
+        raise SettingError(f"draws must be 1 or more, not {draws}: random sets are the control")
     if not 0 < precision < 1:
         raise SettingError(f"precision must lie between 0 and 1, not {precision:g}")
     for value, known in ((search, ("bisect", "grid")), (rule, ("point", "sure"))):

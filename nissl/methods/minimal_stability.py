@@ -106,6 +106,8 @@ def set_stability(
         common (``runs`` must be even); ``bootstrap``: sentences drawn with replacement.
     runs
         Number of rankings.
+    seed
+        Of the sentences, and of the seeds that methods which use chance get, another each run.
     """
     if over not in ("halves", "bootstrap"):
         raise SettingError(f'over must be "halves" or "bootstrap", not "{over}"')
@@ -123,11 +125,14 @@ def set_stability(
     else:
         rows = [resample(task, seed=seed + i) for i in range(runs)]
 
-    def best(chosen: np.ndarray) -> np.ndarray:
-        other = with_train_rows(task, chosen)
-        return ranker(other, seed=seed, **{**carried, **settings}).top(k)
+    # A seed for each ranking: with the set's own seed, chance itself would come back every time.
+    seeds = np.random.default_rng([seed, 9]).integers(2**31, size=runs)
 
-    found = map_tasks(best, rows, description=f"{task.name}: stability of the minimal set")
+    def best(run: int) -> np.ndarray:
+        other = with_train_rows(task, rows[run])
+        return ranker(other, seed=int(seeds[run]), **{**carried, **settings}).top(k)
+
+    found = map_tasks(best, range(runs), description=f"{task.name}: stability of the minimal set")
     back = np.stack([np.isin(own, top) for top in found])
     return SetStability(
         provenance=Provenance(

@@ -29,13 +29,14 @@ class NeuronScan(Result):
         One row a neuron, the one whose removal harms most first: ``rank, neuron, site, change``
         (of the effect, in its unit times its scale), ``margin`` (of the linear function that it
         rests on, nats; what is ranked by), ``screen`` (the first-order estimate of margin), and
-        ``change: CONDITION`` for each condition.
+        ``change: CONDITION`` for each condition, where there are 2 to 8.
     screen_spearman
         Rank correlation of screen and exact scan over all neurons; NaN without a screen.
     joint
         The top neurons removed together, against random sets; None if not asked for.
     same_items
-        Whether ``joint`` was measured on the items that chose the neurons.
+        Whether ``joint`` was measured on the items that chose the neurons: on that very effect, or
+        on one of which more than a tenth of the texts are the same.
     """
 
     kind: ClassVar[str] = "neuron scan"
@@ -80,13 +81,13 @@ class NeuronScan(Result):
             lines += self.joint.summary()
             if self.same_items:
                 lines.append(
-                    "The neurons were chosen on the items they are tested on here, which flatters "
+                    "The neurons were chosen on items that they are tested on here, which flatters "
                     "them; test them on other items for a fair number."
                 )
         return tuple(lines)
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Change by each neuron, site after site; the top ten are named."""
+        """Change by each neuron, site after site; the top five are named."""
         from nissl.plotting import PALETTE, new_axes
 
         ax = new_axes(ax, size=(6.4, 3.6)) if ax is None else ax

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 import numpy as np
 
@@ -169,11 +170,17 @@ def _above(
 
 
 def _shown(name: str, bound: float) -> str:
-    return f"{100 * bound:g}%" if name == "overlap" else str(bound)
+    """Write a bound so that it is read back as it is: by its name a concept is looked at again."""
+    if name != "overlap":
+        return str(bound)
+    plain = f"{100 * bound:g}%"
+    if _share(plain) == bound:
+        return plain
+    return f"{(100 * Decimal(repr(float(bound)))).normalize():f}%"
 
 
 def _share(text: str) -> float:
-    return float(text.removesuffix("%")) / 100
+    return float(Decimal(text.removesuffix("%")) / 100)
 
 
 def _check_tags(pairs: Sequence[Pair], tags: Sequence[tuple[Sequence[str], Sequence[str]]]) -> None:

@@ -46,7 +46,8 @@ class Ranking(Result):
     order
         Positions of neurons, best first, (d,).
     scores
-        Score of each neuron for each class, (C, d).
+        Score of each neuron for each class, (C, d). Methods that look at the property as a whole
+        (F, forward selection, …) give every class the same.
     class_order
         The order for each class, (C, d).
     percent
@@ -85,15 +86,21 @@ class Ranking(Result):
         return self.neurons["neuron"].to_numpy()[self.top(k)].tolist()
 
     def frame(self) -> pl.DataFrame:
-        """One row a neuron, best first: rank, neuron, layer, its best class and that score."""
+        """One row a neuron, best first: rank, neuron, layer, its best class and that score.
+
+        The class (``label``) is empty where the neuron scores the same for all: none is its best.
+        """
         best = self.scores.argmax(axis=0)
         value = self.scores.max(axis=0)
+        label = np.array(self.classes, dtype=object)[best]
+        if len(self.classes) > 1:
+            label[self.scores.min(axis=0) == value] = ""
         return pl.DataFrame(
             {
                 "rank": np.arange(1, len(self.order) + 1),
                 "neuron": self.neurons["neuron"].to_numpy()[self.order],
                 "layer": self.neurons["layer"].to_numpy()[self.order],
-                "label": np.array(self.classes, dtype=object)[best[self.order]],
+                "label": label[self.order],
                 "score": value[self.order],
                 "percent": self.percent[self.order],
             }
@@ -141,7 +148,20 @@ def rank_lca(task: Task, probe: ProbeResult) -> Ranking:
 def rank_weights(
     task: Task, coef: np.ndarray, *, settings: Mapping[str, Any] | None = None
 ) -> Ranking:
-    """Return the order of Linguistic Correlation Analysis for weights (C, d) of any probe."""
+    """Return the order of Linguistic Correlation Analysis for weights (C, d) of any probe.
+
+    Raises
+    ------
+    SettingError
+        Weights of another shape; a binary probe with one row w stands for the rows −w and w.
+    InputError
+        Weights that are not finite.
+    """
+    if coef.shape != (task.n_classes, task.n_neurons):
+        raise SettingError(
+            f"lca: weights have shape {coef.shape}, expected ({task.n_classes}, {task.n_neurons}), "
+            "one row a class"
+        )
     ties = f_statistic(task.train.X, task.train.y, task.n_classes)
     found = lca_order(coef, tie_score=ties)
     return Ranking(

@@ -76,7 +76,7 @@ def _weights(
         l2=0.0 if penalty == "lasso" else l2,
         tol=tol,
     )
-    settings = {"penalty": penalty, "l1": l1, "l2": l2}
+    settings = {"penalty": penalty, "l1": l1, "l2": l2, "tol": tol}
     return rank_scores(
         target, "weights", np.abs(fit.coef), ties=tie_scores(target), settings=settings
     )

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from nissl.errors import SettingError
 from nissl.kernels.univariate import f_statistic
 from nissl.methods.rank import Ranking, rank_order, rank_scores
 from nissl.methods.rankings import register_ranking
@@ -30,6 +31,10 @@ def _forward(
     from nissl.kernels.forward import forward_selection
 
     at = (swap_at,) if isinstance(swap_at, int) else tuple(swap_at)
+    if at and max(at) > k_max:
+        raise SettingError(
+            f"forward: no set of swap_at={max(at)} neurons is made with k_max={k_max}; raise k_max"
+        )
     found = forward_selection(
         task.train.X,
         task.train.y,
@@ -37,7 +42,8 @@ def _forward(
         k_max=min(k_max, task.n_neurons),
         l2=l2,
         score=score,
-        swap_at=[k for k in at if k <= min(k_max, task.n_neurons)],
+        # Where all neurons are chosen there is nothing to swap.
+        swap_at=[k for k in at if k <= task.n_neurons],
         failures=failures,
         tol=tol,
     )
@@ -190,6 +196,8 @@ def probe_of(task: Task, l1: float, l2: float) -> tuple[np.ndarray, np.ndarray]:
 
 def sample(part: Part, max_tokens: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the neurons and classes of at most so many random tokens of a part."""
+    if max_tokens < 1:
+        raise SettingError(f"max_tokens must be 1 or more, not {max_tokens}")
     if len(part) <= max_tokens:
         return part.X, part.y
     rows = np.sort(np.random.default_rng([seed, 7]).choice(len(part), max_tokens, replace=False))

@@ -21,8 +21,11 @@ Penalty = Literal["elastic-net", "lasso", "ridge", "none"]
 PENALTIES = ("elastic-net", "lasso", "ridge", "none")
 
 
-def weights_of(task: Task, penalty: Penalty, l1: float, l2: float, tol: float) -> np.ndarray:
+def weights_of(task: Task, penalty: Penalty, l1: float, l2: float, tol: float | None) -> np.ndarray:
     """Return the weights (C, d) of a probe on all standardised neurons.
+
+    ``tol`` is the relative duality gap; by default 1e-3, and 1e-2 without λ₁, where all weights are
+    there from the start.
 
     ``lasso`` leaves out λ₂ and ``ridge`` λ₁. ``none`` keeps a trace of ridge: where the classes
     can be told apart without error, the unpenalised problem has no optimum.
@@ -35,10 +38,10 @@ def weights_of(task: Task, penalty: Penalty, l1: float, l2: float, tol: float) -
     X, y = task.train.X, task.train.y
     if penalty in ("ridge", "none"):
         strength = l2 if penalty == "ridge" else UNREGULARISED_L2
-        fit = fit_dense(X, y, task.n_classes, l2=strength, tol=max(tol, 1e-2), certificate=False)
+        fit = fit_dense(X, y, task.n_classes, l2=strength, tol=tol or 1e-2, certificate=False)
     else:
         strength = 0.0 if penalty == "lasso" else l2
-        fit = fit_elastic_net(X, y, task.n_classes, l1=l1, l2=strength, tol=tol)
+        fit = fit_elastic_net(X, y, task.n_classes, l1=l1, l2=strength, tol=tol or 1e-3)
     return fit.coef
 
 
@@ -50,11 +53,12 @@ def _lca(
     penalty: Penalty = "elastic-net",
     l1: float = 1e-3,
     l2: float = 1e-3,
-    tol: float = 1e-3,
+    tol: float | None = None,
 ) -> Ranking:
     """Dalvi et al. 2019."""
     coef = weights_of(task, penalty, l1, l2, tol)
-    return rank_weights(task, coef, settings={"penalty": penalty, "l1": l1, "l2": l2})
+    settings = {"penalty": penalty, "l1": l1, "l2": l2, "tol": tol}
+    return rank_weights(task, coef, settings=settings)
 
 
 @register_ranking("weights", "sum (or largest) over labels of the absolute weight of a probe")
@@ -66,7 +70,7 @@ def _weights(
     penalty: Penalty = "elastic-net",
     l1: float = 1e-3,
     l2: float = 1e-3,
-    tol: float = 1e-3,
+    tol: float | None = None,
 ) -> Ranking:
     """By |w|: neurons have standard deviation 1, so that this is |w| × sd of raw neurons."""
     coef = weights_of(task, penalty, l1, l2, tol)
@@ -77,5 +81,5 @@ def _weights(
         over=over,
         # Most neurons of a sparse probe have no weight at all.
         ties=f_statistic(task.train.X, task.train.y, task.n_classes),
-        settings={"over": over, "penalty": penalty, "l1": l1, "l2": l2},
+        settings={"over": over, "penalty": penalty, "l1": l1, "l2": l2, "tol": tol},
     )

@@ -6,8 +6,10 @@ import contextlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from nissl.errors import SettingError, did_you_mean
@@ -58,20 +60,30 @@ class RankingMethod:
         found = inspect.signature(self.run).parameters.values()
         return {p.name: p.default for p in found if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
+    def note(self, name: str) -> str:
+        """Return how a setting is annotated, as text."""
+        return str(inspect.signature(self.run).parameters[name].annotation)
+
     def check(self, settings: Mapping[str, Any]) -> None:
-        """Refuse a setting that the method does not have.
+        """Refuse a setting that the method does not have, and one of the wrong kind.
+
+        A setting whose default is a number or true/false takes a value of that kind; one of whole
+        numbers whose default is None, such a number or None.
 
         Raises
         ------
         SettingError
         """
         known = self.defaults
-        for name in settings:
+        for name, value in settings.items():
             if name not in known:
                 there = f"it has {', '.join(known)}" if known else "it has none"
                 raise SettingError(
                     f'{self.name} has no setting "{name}"; {there}.{did_you_mean(name, known)}'
                 )
+            kind = _wrong_kind(value, known[name], self.note(name))
+            if kind:
+                raise SettingError(f"{self.name}: {name} must be {kind}, not {_shown(value)}")
 
     def __call__(self, task: Task | Target, seed: int = 0, **settings: Any) -> Ranking:
         """Rank the neurons of a task."""
@@ -172,9 +184,12 @@ def parse_method(text: str, *, targets: bool = False) -> tuple[RankingMethod, di
         key, sign, value = item.partition("=")
         if not sign or not key or not value:
             raise SettingError(f'"{text}": write settings as {name}:setting=value')
-        # A setting of words may have "none" among them.
+        # A setting of words may have "none" among them; one of words or numbers takes numbers.
         words = isinstance(registry[name].defaults.get(key), str)
         settings[key] = value if words else _value(value)
+        if words and "float" in registry[name].note(key):
+            with contextlib.suppress(ValueError):
+                settings[key] = float(value)
     registry[name].check(settings)
     return registry[name], settings
 
@@ -198,6 +213,21 @@ def method_table(*, targets: bool = False) -> pl.DataFrame:
             for method in (TARGET_RANKINGS if targets else RANKINGS).values()
         ]
     )
+
+
+def _wrong_kind(value: Any, default: Any, note: str) -> str | None:
+    """Say what a value should be where it cannot stand for the default, else None."""
+    truth = isinstance(value, bool | np.bool_)
+    if default is None and note == "int | None":
+        fine = value is None or (isinstance(value, Integral) and not truth)
+        return None if fine else "a whole number or none"
+    if isinstance(default, bool):
+        return None if truth else "true or false"
+    if isinstance(default, int) and "float" not in note:
+        return None if isinstance(value, Integral) and not truth else "a whole number"
+    if isinstance(default, int | float):
+        return None if isinstance(value, Real) and not truth else "a number"
+    return None
 
 
 def _value(text: str) -> Any:

@@ -96,6 +96,8 @@ def redundancy(
     """
     if not 0 < threshold < 1:
         raise SettingError(f"threshold must lie between 0 and 1, not {threshold:g}")
+    if draws < 1 or max_tokens < 1:
+        raise SettingError(f"draws and max_tokens must be 1 or more, not {draws} and {max_tokens}")
     X = task.train.X
     if len(X) > max_tokens:
         rows = np.sort(np.random.default_rng(seed).choice(len(X), max_tokens, replace=False))

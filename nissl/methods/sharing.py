@@ -70,7 +70,8 @@ def sharing(
         to the logit of the answer's first subword (a second pass over the inputs). Fused experts
         have no value vectors: give False.
     joint
-        What stands between input and answer.
+        What stands between input and answer. Where it is more than a blank, the input's last
+        subword does not predict the answer, and there are no effective scores.
     n_boot, seed
         Bootstrap over inputs, and the seed of everything.
 
@@ -81,7 +82,7 @@ def sharing(
     InputError
         An input that the model cannot read; with its place.
     ModelError
-        Experts, where scores are wanted.
+        Experts, where scores are wanted, or a value that is not finite.
     """
     rule = Rule(threshold, position, read, null_quantile)
     patterns, encoded = find_patterns(
@@ -89,7 +90,8 @@ def sharing(
     )
     sizes, uses, times = tally(patterns)
     answers = None
-    if parallel.answered and model.head == "causal-lm":
+    # After anything but a blank it is not the input's last subword that predicts the answer.
+    if parallel.answered and model.head == "causal-lm" and joint in ("", " "):
         answers = answer_accuracy(parallel, joint=joint).first_tokens(model)
     table = None
     if scores:

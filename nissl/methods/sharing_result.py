@@ -43,8 +43,9 @@ class LanguageSharing(Result):
         partial-shared neurons among whose languages it is, each a mean over inputs.
     scores
         Rows ``site, layer, class``: ``contribution``, the class's share of ``Σ |m_j| ‖v_j‖``;
-        ``effective``, Σ e · (m_j v_j) over the class at the last subword (NaN without answers),
-        means over inputs. ``site`` is ``all`` for the sum over sites (the share: of the sum).
+        ``effective``, Σ e · (m_j v_j) over the class at the last subword (NaN without answers, or
+        with more than a blank before them), means over inputs. ``site`` is ``all`` for the sum
+        over sites (the share: of the sum).
     times
         (d, 4): over how many inputs each neuron is of each class.
     sites, widths
@@ -113,9 +114,11 @@ class LanguageSharing(Result):
     def summary(self) -> tuple[str, ...]:
         """How large the classes are, where most is shared, and what the shared ones add."""
         rows = [self.share(cls) for cls in CLASSES]
+        several = self.inputs > 1
         sizes = ", ".join(
-            f"{100 * row['share']:.1f}% [{100 * row['low']:.1f}, {100 * row['high']:.1f}] "
-            f"{row['class']}"
+            f"{100 * row['share']:.1f}% "
+            + (f"[{100 * row['low']:.1f}, {100 * row['high']:.1f}] " if several else "")
+            + row["class"]
             for row in rows
         )
         lines = [
@@ -158,6 +161,7 @@ class LanguageSharing(Result):
         """The share of each class by site, stacked."""
         from nissl.plotting import PALETTE, new_axes
 
+        self.share(CLASSES[0], task=task)  # refuses a task that is not there
         ax = new_axes(ax, size=(5.6, 3.8))
         rows = self.table.filter((pl.col("task") == task) & (pl.col("site") != ALL))
         place = np.arange(len(self.sites))

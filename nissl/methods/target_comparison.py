@@ -12,6 +12,7 @@ import polars as pl
 from nissl.errors import SettingError, did_you_mean
 from nissl.methods.agreement import NOT_TRUTH
 from nissl.methods.bench import ALL, RANDOM
+from nissl.methods.comparison import close_to_best
 from nissl.results import Result
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ class TargetComparison(Result):
         Rows ``target, method, k, percent, r2, low, high`` (test tokens, 95 % bootstrap over
         sentences) for each ranking's best k, for ``(random sets)`` and ``(all neurons)``. ``gain,
         gain_low, gain_high``: paired difference to random sets of the same size; ``behind,
-        behind_low, behind_high``: paired difference of the best ranking of that size to this one.
+        behind_low, behind_high``: paired difference of the best ranking of that size to this one,
+        each interval for itself (see :func:`~nissl.methods.comparison.close_to_best`).
         R² is 1 for perfect predictions, 0 for the test mean, and has no lower bound.
     agreement
         ``target, k, method, avg_overlap, neuron_vote, chance`` (Fan et al. 2023; Jaccard). The
@@ -115,7 +117,7 @@ class TargetComparison(Result):
             & ~pl.col("method").is_in([RANDOM, ALL])
         ).sort("r2", descending=True, maintain_order=True)
         best = rows.row(0, named=True)
-        close = rows.slice(1).filter(pl.col("behind_low") <= 0)["method"].to_list()
+        close = close_to_best(rows)
         rest = f"; not told apart from it: {', '.join(close)}" if close else ""
         if rows.height > 1 and not close:
             rest = "; every other method is behind it"

@@ -145,7 +145,8 @@ def make_task(
     if absent not in ("error", "leave-out"):
         raise SettingError(f'absent must be "error" or "leave-out", not "{absent}"')
     split = tokens["split"].to_numpy().astype(object)
-    values = tokens[label].to_numpy().astype(object)
+    # A column of whole numbers (a position, 0 and 1) is as good as one of words.
+    values = tokens[label].cast(pl.String).to_numpy().astype(object)
     has_value = np.array([value is not None for value in values], dtype=bool)
     in_split = np.isin(split, SPLITS)
     left_out: dict[str, int] = {}
@@ -169,7 +170,9 @@ def make_task(
         raise LabelError(
             f'label "{label}": class "{first}" ({total} tokens) has no token in the '
             f"{' and '.join(names)} split{more}; leave such classes out with "
-            '--absent leave-out (absent="leave-out"), or raise --min-count'
+            '--absent leave-out (absent="leave-out")'
+            # Only classes that the training split has are counted there.
+            f"{'' if 'train' in names else ', or raise --min-count'}"
         )
     for c in [*rare, *lacking]:
         total = sum(counts[name].get(c, 0) for name in SPLITS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +16,22 @@ from nissl.model.shapes import Pass, shape_of_pass
 from nissl.model.trial import main_input
 from nissl.site import Site
 
-__all__ = ["Moment"]
+__all__ = ["Moment", "one_text"]
+
+_TEXT: ContextVar[object | None] = ContextVar("nissl_text", default=None)
+
+
+@contextlib.contextmanager
+def one_text() -> Iterator[None]:
+    """Have the passes of the block write one text: the first is its prompt, later ones go on.
+
+    What ``generate`` of a Hugging Face model does for edits, for loops of one's own.
+    """
+    token = _TEXT.set(object())
+    try:
+        yield
+    finally:
+        _TEXT.reset(token)
 
 
 class Moment:
@@ -37,6 +53,7 @@ class Moment:
         self._kwargs: dict[str, Any] = {}
         self._start = 0
         self._generates = False
+        self._text: object | None = None
         self._first: dict[str, int] = {}
         self._prompts: dict[str, tuple[int, Any]] = {}
 
@@ -75,6 +92,9 @@ class Moment:
         if not self._active:
             self.calls.clear()
             self._number += 1
+            if (text := _TEXT.get()) is not self._text:
+                self._text = text
+                self._first.clear()
             self._kwargs = kwargs
             self._start = _cached(kwargs)
             if path == "":
@@ -124,7 +144,8 @@ class Moment:
     def _note(self, site: Site, batch: int, columns: Any, length: int) -> At:
         stack = site.stack
         first = self._first.get(stack)
-        goes_on = self._generates and first is not None and first != self._number
+        writes = self._generates or self._text is not None
+        goes_on = writes and first is not None and first != self._number
         goes_on = goes_on or (self._start > 0 and stack != "encoder")
         if not goes_on:
             if first != self._number:

@@ -78,13 +78,18 @@ def screen(
     ModelError
         A site that cannot be edited, or that no pass comes to; a compiled model.
     SettingError
-        An unknown site; a measure that gives other numbers, or none that depends on the sites.
+        An unknown site, or one that ``target`` lacks; a measure that gives other numbers, or none
+        that depends on the sites.
     """
     import torch
 
     root = root_of(torch_module(model))
     given = [sites] if isinstance(sites, str | Site) else list(sites)
     places = [site_of(model, site) for site in given]
+    if isinstance(target, Mapping):
+        for site in places:
+            if site.name not in target:
+                raise SettingError(f"target lacks site {site.name}; give a value for every site")
     batch = read_batch(root, inputs, positions)
     tap = _Tap()
     with torch.inference_mode(False), torch.enable_grad():
@@ -109,7 +114,7 @@ def screen(
     effects: dict[str, np.ndarray] = {}
     with torch.no_grad():
         for site, each in tap.kept.items():
-            aim = target.get(site.name, 0.0) if isinstance(target, Mapping) else target
+            aim = target[site.name] if isinstance(target, Mapping) else target
             total: Any = 0.0
             for value, turn in each:
                 slope = next(slopes)

@@ -10,13 +10,14 @@ from weakref import WeakKeyDictionary
 from nissl.errors import ModelError, SettingError
 from nissl.model._edit_change import Edits, Operation, Rule
 from nissl.model._edit_hooks import changed, paused, root_of
+from nissl.model._edit_moment import one_text
 from nissl.model._edit_neurons import Target, check_range
 from nissl.model._edit_spec import Edit
 from nissl.model.resolve import resolve_sites
 from nissl.model.sites import torch_module
 from nissl.site import Site
 
-__all__ = ["Edit", "edited", "paused", "site_of"]
+__all__ = ["Edit", "edited", "one_text", "paused", "site_of"]
 
 
 @contextlib.contextmanager

@@ -83,16 +83,23 @@ def _model(found: Causal) -> str:
     return getattr(found, "model", "") or "as scanned"
 
 
-def _signed(name: str, head: str) -> Column:
-    """Return a column of changes with their interval, in the effect's own unit."""
+def _signed(name: str, head: str, digits: int) -> Column:
+    """Return a column of changes with their interval, if there is one, in the effect's own unit."""
 
     def cell(row: Mapping[str, Any]) -> str:
         value, low, high = (row[name + end] for end in ("", "_low", "_high"))
         if value is None or not math.isfinite(value):
             return MISSING
-        return f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"
+        if not math.isfinite(low):
+            return f"{value:+.{digits}f}"
+        return f"{value:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
 
     return Column(head, cell)
+
+
+def _digits(effect: Mapping[str, Any]) -> int:
+    """Return decimals that show a change: nats are small numbers, points are not."""
+    return 2 if effect["scale"] == 100 else 3
 
 
 def _ablation(found: CausalAblation) -> list[Block]:
@@ -103,6 +110,7 @@ def _ablation(found: CausalAblation) -> list[Block]:
             {"low": "change_low", "high": "change_high"}
         )
         unit = "points" if row["scale"] == 100 else row["unit"]
+        digits = _digits(row)
         tables: list[Table] = []
         for where, caption in (
             (pl.col("group") == "all", f"{name}: all items"),
@@ -118,11 +126,11 @@ def _ablation(found: CausalAblation) -> list[Block]:
                             text("group", "items"),
                             text("kind", "removed"),
                             count("k", "k"),
-                            number("base", "unedited"),
-                            number("value", "edited"),
-                            _signed("change", f"change, {unit} [95% interval]"),
-                            number("sd", "SD over draws"),
-                            _signed("beyond", "beyond random"),
+                            number("base", "unedited", digits),
+                            number("value", "edited", digits),
+                            _signed("change", f"change, {unit} [95% interval]", digits),
+                            number("sd", "SD over draws", digits),
+                            _signed("beyond", "beyond random", digits),
                             small("p", "random sets as harmful"),
                         ),
                     )
@@ -164,8 +172,14 @@ def _scan(found: NeuronScan) -> list[Block]:
     blocks = [
         Block(
             title=found.effect,
-            caveat="The best of many neurons is best partly by luck; the sets below are tested "
-            + ("on the same items." if found.same_items else "on other items."),
+            caveat="The best of many neurons is best partly by luck"
+            + (
+                "."
+                if found.joint is None
+                else "; the sets below are tested on the same items."
+                if found.same_items
+                else "; the sets below are tested on other items."
+            ),
             figures=(
                 picture(
                     found.plot,
@@ -185,18 +199,18 @@ def _doses(found: DoseResponse) -> list[Block]:
     part = found.table.rename({"low": "change_low", "high": "change_high"})
     tables = [
         make_table(
-            part.filter(pl.col("measure") == name),
-            name,
+            part.filter(pl.col("measure") == row["effect"]),
+            row["effect"],
             (
                 text("kind", "neurons"),
                 number("dose", "dose"),
-                number("base", "unedited"),
-                number("value", "edited"),
-                _signed("change", "change [95% interval]"),
-                number("sd", "SD over draws"),
+                number("base", "unedited", _digits(row)),
+                number("value", "edited", _digits(row)),
+                _signed("change", "change [95% interval]", _digits(row)),
+                number("sd", "SD over draws", _digits(row)),
             ),
         )
-        for name in found.effects["effect"]
+        for row in found.effects.iter_rows(named=True)
     ]
     if found.texts.height:
         tables.append(

@@ -21,9 +21,12 @@ __all__ = ["explain_blocks", "write_explain", "write_explain_files"]
 
 MOST_ROWS = 5000
 TOP = 10
+TINY = 1.1754944e-38
+"""Smallest normal float32."""
 CAVEAT = (
     "A formula says which {item}s a neuron is on for in these data; it does not show that the "
-    "model uses the neuron for that, and another formula may fit as well."
+    "model uses the neuron for that, and another formula may fit as well. P-values are too small "
+    "where both hold throughout whole {group}s of different lengths."
 )
 
 
@@ -59,7 +62,7 @@ def write_explain(
         title=title,
         opening=_opening(found),
         lines=[*found.summary(), *(line for each in versus for line in each.summary())],
-        caveat=CAVEAT.format(item=found.item),
+        caveat=CAVEAT.format(item=found.item, group=found.group),
         item=found.item,
         group=found.group,
         permutations=found.permutations,
@@ -136,6 +139,11 @@ def explain_blocks(found: Explanation) -> list[Block]:
             number("score", f"training {found.score}", 3),
         ),
     )
+    concepts = Block(
+        title="Concepts",
+        sentences=(f"Formulas are made of {found.concepts.height:,} concepts.",),
+        left_out=found.no_concepts,
+    )
     return [
         Block(
             title="Layers",
@@ -165,6 +173,7 @@ def explain_blocks(found: Explanation) -> list[Block]:
             tables=(top, noise),
             left_out=found.left_out,
         ),
+        *([concepts] if found.no_concepts else []),
     ]
 
 
@@ -257,6 +266,9 @@ def _bounds(row: Mapping[str, Any]) -> str:
     low, high = row["above"], row["at_most"]
     if math.isinf(high):
         return f"above {low:.4g}"
+    if math.isinf(low) and high < 0 and -high < TINY:
+        # The neighbour of zero, which leaves zero out.
+        return "below 0"
     if math.isinf(low):
         return f"up to {high:.4g}"
     return f"above {low:.4g} and up to {high:.4g}"

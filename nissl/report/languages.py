@@ -55,9 +55,10 @@ def write_language_overlap(outcome: LanguagesOutcome, folder: str | os.PathLike[
 def _render(outcome: LanguagesOutcome) -> str:
     found = outcome.found
     sizes = " and ".join(str(k) for k in found.ks)
+    codes = {outcome.treebanks[name].code for name in found.languages}
     return render_page(
         "languages.html.j2",
-        title=f"The same neurons in {len(found.languages)} languages",
+        title=f"The same neurons in {len(codes)} languages",
         opening=f"{Path(found.model).name}: {', '.join(found.categories)}; the best {sizes} "
         f"neurons of each of {len(found.sites)} sites",
         lines=found.summary(),

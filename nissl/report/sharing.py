@@ -161,8 +161,9 @@ def _change(name: str, head: str, low: str, high: str, digits: int) -> Column:
     def cell(row: Mapping[str, Any]) -> str:
         if not known(row[name]):
             return MISSING
-        ends = f"[{row[low]:+.{digits}f}, {row[high]:+.{digits}f}]"
-        return f"{row[name]:+.{digits}f} {ends}"
+        if not known(row[low]):  # one group has no interval
+            return f"{row[name]:+.{digits}f}"
+        return f"{row[name]:+.{digits}f} [{row[low]:+.{digits}f}, {row[high]:+.{digits}f}]"
 
     return Column(head, cell)
 

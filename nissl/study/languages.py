@@ -14,6 +14,7 @@ from nissl.corpus.features import PREFIX, unimorph_columns
 from nissl.corpus.treebanks import Treebank, choose_treebanks, find_treebanks, read_treebank
 from nissl.errors import SettingError, StoreError, did_you_mean
 from nissl.extraction import extract
+from nissl.extraction.settings import check_text
 from nissl.methods.language_overlap_result import LanguageOverlap
 from nissl.methods.languages import DEFAULT_LANGUAGE_RANKINGS, compare_languages
 from nissl.model import LoadedModel, load_model
@@ -110,13 +111,21 @@ def run_languages(
     folder = Path(out)
     folders = [treebanks] if isinstance(treebanks, str | os.PathLike) else treebanks
     chosen = choose_treebanks([t for each in folders for t in find_treebanks(each)], languages)
-    if len(chosen) < 2:
+    codes = {name: t.code for name, t in chosen.items()}
+    if len(set(codes.values())) < 2:
         raise SettingError(
             f"overlaps need treebanks of two languages, and there is {', '.join(chosen) or 'none'}"
         )
-    for who in grid.get("pretraining") or {}:
-        if who not in chosen:
-            raise SettingError(f'amount of data for "{who}".{did_you_mean(who, chosen)}')
+    for what, key, known in (
+        ("amount of data", "pretraining", [*chosen, *codes.values()]),
+        ("k", "k_of", list(chosen)),
+    ):
+        for who in grid.get(key) or {}:
+            if who not in known:
+                raise SettingError(
+                    f'{what} for "{who}", which is none of {", ".join(chosen)}.'
+                    f"{did_you_mean(who, known)}"
+                )
     folder.mkdir(parents=True, exist_ok=True)
     with lock(folder):
         corpora = {name: _corpus(name, each, sentences, seed) for name, each in chosen.items()}
@@ -132,8 +141,6 @@ def run_languages(
                 )
         left_out = _left_out(corpora)
         options: dict[str, Any] = {
-            "genus": {n: t.language.genus for n, t in chosen.items()},
-            "same": {n: t.code for n, t in chosen.items()},
             "left_out": left_out,
             "compute": compute,
             "seed": seed,
@@ -152,6 +159,15 @@ def run_languages(
                 stores = _extract(model, corpora, place, sites, random, load, extraction, seed)
             else:
                 stores = _finished(corpora, place, left_out)
+            # Without compute some languages may not be there yet.
+            options["genus"] = {n: chosen[n].language.genus for n in stores}
+            options["same"] = {n: codes[n] for n in stores}
+            for key in ("k_of", "pretraining"):
+                options[key] = {
+                    who: value
+                    for who, value in (grid.get(key) or {}).items()
+                    if who in stores or who in options["same"].values()
+                }
             names = tuple(rankings)
             if random:
                 names = tuple(null_rankings or names[:1])
@@ -213,10 +229,14 @@ def _finished(
 ) -> dict[str, Activations]:
     """Open what is extracted; the words of the other languages are counted as left out."""
     found: dict[str, Activations] = {}
+    cure = "name the treebanks and --sentences as when it was extracted"
     for name, corpus in corpora.items():
         try:
-            found[name] = Activations.open(folder / name)
+            store = Activations.open(folder / name)
+            check_text(folder / name, store.manifest, corpus, cure)
         except StoreError as error:
             say(f"{name} is left out: {error}")
             left_out[f"words of {name} (not extracted)"] = corpus.n_tokens
+            continue
+        found[name] = store
     return found
