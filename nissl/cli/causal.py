@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from nissl.cli import probing
 from nissl.cli.app import app
 from nissl.cli.comparing import _sizes, _words
-from nissl.cli.options import Device, Label, Quiet, Seed, Threads, ready
+from nissl.cli.options import Device, Label, Quiet, Seed, Threads, ready, shown
 from nissl.errors import InputError, SettingError, did_you_mean
 
 Model = Annotated[
@@ -107,7 +107,7 @@ def ablate(
         seed=seed,
         name=ranking.stem,
     )
-    _show([found], out, f"Neurons of {ranking.stem} removed from {model}")
+    _show([found], out, f"Neurons of {ranking.stem} removed from {shown(model)}")
 
 
 @app.command
@@ -194,7 +194,11 @@ def scan(
     results: list[Any] = [found]
     if orders:
         results.append(encoded_vs_used(found, orders, property=pairs.name, seed=seed))
-    _show(results, out, f"Every neuron of {', '.join(site)} removed from {model}, one at a time")
+    _show(
+        results,
+        out,
+        f"Every neuron of {', '.join(site)} removed from {shown(model)}, one at a time",
+    )
 
 
 @app.command
@@ -269,7 +273,7 @@ def steer(
         seed=seed,
         name=ranking.stem,
     )
-    _show([found], out, f"{model} steered towards {label}={positive}")
+    _show([found], out, f"{shown(model)} steered towards {label}={positive}")
 
 
 def _load(model: str, head: str, start: str, device: str) -> Any:

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from nissl.cli import probing
 from nissl.cli.app import app
-from nissl.cli.options import Device, Quiet, Seed, Threads, ready
+from nissl.cli.options import Device, Quiet, Seed, Threads, ready, shown
 from nissl.errors import SettingError
 
 Model = Annotated[str, Parameter(name=["--model", "-m"], help="Folder or hub name of a model.")]
@@ -142,7 +142,7 @@ def sharing(
     if deactivate:
         more: dict[str, Any] = {"scope": scope, "tokens": tokens, "pool": pool, "draws": draws}
         found.append(switch_off(loaded, parallel, **options, **more))
-    _show(found, out, f"What {model} shares between {', '.join(parallel.languages)}")
+    _show(found, out, f"What {shown(model)} shares between {', '.join(parallel.languages)}")
 
 
 @app.command
@@ -208,7 +208,7 @@ def lape(
         draws=draws,
         seed=seed,
     )
-    _show([found], out, f"Language neurons of {model}: {', '.join(found.languages)}")
+    _show([found], out, f"Language neurons of {shown(model)}: {', '.join(found.languages)}")
 
 
 def _load(model: str, head: str, start: str, device: str) -> Any:

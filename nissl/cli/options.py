@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
@@ -65,3 +66,9 @@ def reader_options(columns: str | None, tagger: str | None) -> dict[str, Any]:
     if tagger is not None:
         options["tagger"] = tagger
     return options
+
+
+def shown(model: str) -> str:
+    """Return a model's name for a heading: of a folder its own name, not the way to it."""
+    path = Path(model)
+    return path.resolve().name if path.is_dir() else model
