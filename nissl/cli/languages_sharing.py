@@ -115,7 +115,7 @@ def sharing(
     ```
     """
     ready(threads, quiet)
-    from nissl.effects.read_parallel import read_aligned, read_parallel
+    from nissl.effects import read_aligned, read_parallel
     from nissl.methods import deactivate as switch_off
     from nissl.methods import sharing as find
 

@@ -9,7 +9,7 @@ from nissl.effects.items import Pairs, make_pairs
 from nissl.effects.pair_effects import pair_effect, suite_effect
 from nissl.effects.parallel_inputs import ParallelInputs, make_parallel, parallel_texts
 from nissl.effects.read_items import read_agreement, read_blimp, read_items, read_texts
-from nissl.effects.read_parallel import read_parallel
+from nissl.effects.read_parallel import read_aligned, read_parallel
 from nissl.effects.readouts import class_accuracy, readout
 from nissl.effects.suites import Suite, read_suite
 from nissl.effects.text_effects import (
@@ -41,6 +41,7 @@ __all__ = [
     "parse_formula",
     "perplexity",
     "read_agreement",
+    "read_aligned",
     "read_blimp",
     "read_items",
     "read_parallel",
